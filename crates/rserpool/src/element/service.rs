@@ -1,0 +1,113 @@
+//! What an application implements to serve sessions.
+//!
+//! A service is pure like everything here: it is told facts and answers through [`Replies`]. What only its world can do
+//! (compute for a second, run a program) it asks for as a [`Service::Wish`]; the outcome comes back as a
+//! [`Service::Fact`]. The same service runs in the simulator and on a real machine.
+
+use crate::{Load, Ppid, Time};
+use std::fmt;
+
+/// A session as its element sees it. Never used twice by one element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// An application behind a pool element.
+pub trait Service {
+    /// What it asks of its world.
+    type Wish;
+    /// What its world tells it.
+    type Fact;
+
+    /// A user began a session. A cookie echo, if there is one, comes next, before any message.
+    fn opened(&mut self, now: Time, session: SessionId, replies: &mut Replies<Self::Wish>);
+
+    /// The user continues what another element began: this is the last cookie it received (RFC 5352 §3.8). The cookie
+    /// came over the network: the service verifies it before it believes it.
+    fn resume(&mut self, now: Time, session: SessionId, cookie: &[u8], replies: &mut Replies<Self::Wish>);
+
+    /// The user sent a message.
+    fn message(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        ppid: Ppid,
+        bytes: &[u8],
+        replies: &mut Replies<Self::Wish>,
+    );
+
+    /// The session is over; nothing can be sent any more.
+    fn closed(&mut self, now: Time, session: SessionId, replies: &mut Replies<Self::Wish>);
+
+    /// The world reports.
+    fn informed(&mut self, now: Time, fact: Self::Fact, replies: &mut Replies<Self::Wish>);
+
+    /// When the service wants [`Self::wake`].
+    fn deadline(&self) -> Option<Time> {
+        None
+    }
+
+    /// The deadline passed.
+    fn wake(&mut self, _now: Time, _replies: &mut Replies<Self::Wish>) {}
+
+    /// The share of its capacity in use; reported to the registrar when it changes and the policy is adaptive.
+    fn load(&self) -> Load;
+}
+
+/// What a service wants done, in order.
+#[derive(Debug)]
+pub struct Replies<W> {
+    pub(crate) replies: Vec<Reply<W>>,
+}
+
+impl<W> Default for Replies<W> {
+    fn default() -> Self {
+        Self { replies: Vec::new() }
+    }
+}
+
+/// One reply. Public so that a service can be tested on its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply<W> {
+    /// A message to the user.
+    Send(SessionId, Ppid, Vec<u8>),
+    /// A cookie: what another element needs to go on from here. Send it after the data it covers.
+    Cookie(SessionId, Vec<u8>),
+    /// End the session gracefully.
+    Close(SessionId),
+    /// A wish to the world.
+    Wish(W),
+}
+
+impl<W> Replies<W> {
+    /// Sends a message to the user. PPID 11 is the control channel's and refused by debug assertion.
+    pub fn send(&mut self, session: SessionId, ppid: Ppid, bytes: impl Into<Vec<u8>>) {
+        debug_assert!(ppid != Ppid::ASAP && ppid != Ppid::LINK, "application data must not use {ppid:?}");
+        self.replies.push(Reply::Send(session, ppid, bytes.into()));
+    }
+
+    /// Gives the user a new cookie: 1 to 60,000 octets, better a multiple of 4 (the reference needs that).
+    pub fn cookie(&mut self, session: SessionId, cookie: impl Into<Vec<u8>>) {
+        self.replies.push(Reply::Cookie(session, cookie.into()));
+    }
+
+    /// Ends the session after what was sent so far.
+    pub fn close(&mut self, session: SessionId) {
+        self.replies.push(Reply::Close(session));
+    }
+
+    /// Asks the world for something.
+    pub fn wish(&mut self, wish: W) {
+        self.replies.push(Reply::Wish(wish));
+    }
+
+    /// Takes everything said so far, in order.
+    pub fn take(&mut self) -> Vec<Reply<W>> {
+        std::mem::take(&mut self.replies)
+    }
+}
