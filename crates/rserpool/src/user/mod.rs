@@ -36,6 +36,9 @@ pub struct SessionOptions {
     /// Ask the element for signs of life (our link frames) and notice when it hangs. Our own services answer; for
     /// services of others leave it off.
     pub heartbeat: bool,
+    /// How long the link of an element that hung stays open after the fail-over, so that what it says late is heard
+    /// ([`Event::Late`]) instead of lost without a trace. Nothing more is sent to it. Zero: the link is aborted at once.
+    pub late_patience: Duration,
 }
 
 /// Why a session changed its element.
@@ -97,6 +100,18 @@ pub enum Event {
     Message {
         /// Which session.
         session: SessionId,
+        /// What it is.
+        ppid: Ppid,
+        /// Its octets.
+        bytes: Vec<u8>,
+    },
+    /// A message of an element that hung and was given up, within `late_patience`. Never anything the present element
+    /// said; cookies and business cards that come late are dropped.
+    Late {
+        /// The session that had the element.
+        session: SessionId,
+        /// The element of then.
+        element: ElementId,
         /// What it is.
         ppid: Ppid,
         /// Its octets.
@@ -164,6 +179,10 @@ impl PoolUser {
     pub fn close(&mut self, now: Time, session: SessionId) {}
     /// Gives up the session's element; `report`: it was silent, tell the registrar.
     pub fn fail_over(&mut self, now: Time, session: SessionId, report: bool) {}
+    /// Replaces the elements the session avoids from its next fail-over on.
+    pub fn avoid(&mut self, session: SessionId, elements: BTreeSet<ElementId>) {}
+    /// Aborts the links kept open for late messages of the session ([`SessionOptions::late_patience`]).
+    pub fn forget_former(&mut self, now: Time, session: SessionId) {}
     /// The last cookie the session received.
     pub fn cookie(&self, session: SessionId) -> Option<&[u8]> {
         None
