@@ -7,6 +7,7 @@ use crate::{
     ElementId, Endpoint, Input, Node, Outbox, Output, Policy, PoolHandle, Random, RegistrarId, Time, Timing,
 };
 pub use service::{Replies, Reply, Service, SessionId};
+use std::net::SocketAddr;
 
 /// Settings of a pool element.
 #[derive(Clone, Debug)]
@@ -21,8 +22,34 @@ pub struct Config {
     pub user_transport: Transport,
     /// Registrars to try, any order; more may be learnt from announcements.
     pub registrars: Vec<Endpoint>,
+    /// Where registrars reach this element over TCP (our parameter 0xbf05, told to registrars on TCP links only);
+    /// `None`: nowhere. Over SCTP they come back to the endpoint the element registered from.
+    pub asap_tcp: Option<SocketAddr>,
+    /// Sessions served at the same time; further ones are aborted. The service may want fewer.
+    pub sessions_max: usize,
     /// Timers.
     pub timing: Timing,
+}
+
+impl Config {
+    /// Settings of an element of this pool; what is not said has its default.
+    pub fn new(
+        handle: PoolHandle,
+        policy: Policy,
+        user_transport: Transport,
+        registrars: Vec<Endpoint>,
+    ) -> Self {
+        Self {
+            handle,
+            id: None,
+            policy,
+            user_transport,
+            registrars,
+            asap_tcp: None,
+            sessions_max: 1024, // more sockets than that is the usual limit of a process
+            timing: Timing::default(),
+        }
+    }
 }
 
 /// What a pool element tells its application.
@@ -78,6 +105,13 @@ impl<S: Service> PoolElement<S> {
     pub fn with_service<R>(&mut self, now: Time, call: impl FnOnce(&mut S, &mut Replies<S::Wish>) -> R) -> R {
         call(&mut self.service, &mut Replies::default())
     }
+    /// Wants to be chosen differently from now on: registers anew, also after a refusal.
+    pub fn set_policy(&mut self, now: Time, policy: Policy) {}
+    /// Is reached elsewhere from now on: registers anew, also after a refusal.
+    pub fn set_user_transport(&mut self, now: Time, transport: Transport) {}
+    /// Recommends these elements to its users, in this order, should it fail (a business card, RFC 5352 §3.9): to those
+    /// connected at once, to later ones first of all. Empty, as at the start: no cards are sent.
+    pub fn recommend(&mut self, now: Time, order: Vec<crate::wire::parameter::PoolElement>) {}
     /// Leaves the pool; `Event::Deregistered` follows. Sessions go on.
     pub fn deregister(&mut self, now: Time) {}
 }

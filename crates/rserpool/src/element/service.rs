@@ -41,7 +41,7 @@ pub trait Service {
         replies: &mut Replies<Self::Wish>,
     );
 
-    /// The session is over; nothing can be sent any more.
+    /// The session is over; nothing can be sent any more. Told once for every session, also after [`Replies::close`].
     fn closed(&mut self, now: Time, session: SessionId, replies: &mut Replies<Self::Wish>);
 
     /// The world reports.

@@ -18,6 +18,13 @@ pub struct Config {
     pub timing: Timing,
 }
 
+impl Config {
+    /// Settings of a user of these registrars, without a cache and with default timers.
+    pub fn new(registrars: Vec<Endpoint>) -> Self {
+        Self { registrars, stale_cache_value: Duration::ZERO, timing: Timing::default() }
+    }
+}
+
 /// A session as its user sees it. Never used twice by one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
@@ -149,6 +156,8 @@ pub enum SendError {
     UnknownSession,
     /// The session has no element at the moment: wait for `Connected`.
     NotConnected,
+    /// Empty, or with a PPID that is not the application's (ASAP, ENRP, link frames).
+    NotData,
 }
 
 /// A pool user.
@@ -165,7 +174,18 @@ impl PoolUser {
     pub fn open(&mut self, now: Time, handle: PoolHandle, options: SessionOptions) -> SessionId {
         SessionId(0)
     }
-    /// Sends application data. PPID 11 and the link PPID are refused by debug assertion.
+    /// Opens a session with this element, as known from [`Event::Resolved`], without asking a registrar first. Should
+    /// it fail, the session goes on like any other.
+    pub fn open_at(
+        &mut self,
+        now: Time,
+        handle: PoolHandle,
+        element: PoolElement,
+        options: SessionOptions,
+    ) -> SessionId {
+        SessionId(0)
+    }
+    /// Sends application data.
     pub fn send(
         &mut self,
         now: Time,
