@@ -2,6 +2,7 @@
 
 pub mod element;
 pub mod handlespace;
+pub mod home;
 pub mod id;
 pub mod link;
 pub mod node;
