@@ -32,9 +32,9 @@ where
         of.incarnation += 1;
         of.inbox.clear();
         let links: Vec<_> = std::mem::take(&mut of.links).into_values().collect();
-        for (number, side) in links {
+        for over in links {
             if into == State::Crashed {
-                self.leave(number, side, Cause::Lost);
+                self.leave(over.number, over.side(), Cause::Lost);
             }
         }
         self.trace.note(

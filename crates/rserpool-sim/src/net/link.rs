@@ -11,7 +11,7 @@
 //! A frame whose path is cut stays in its queue and goes on when the path heals, as a transport that repeats does;
 //! unless one end lost patience before.
 
-use super::{Event, HostId, Net, State, Step};
+use super::{Event, HostId, Net, Over, State, Step};
 use rserpool::{Cause, Door, Endpoint, Input, LinkId, Node, Ppid, Protocol, Time};
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -106,7 +106,6 @@ where
     pub(super) fn open(&mut self, host: HostId, id: LinkId, door: Door, to: &Endpoint) {
         let number = self.next_link;
         self.next_link += 1;
-        self.hosts[host.0].links.insert(id, (number, Side::Opener));
         // SCTP links are opened from the door's own port, TCP ones from any.
         let port = match to.protocol {
             Protocol::Sctp => self.port_of(host, door),
@@ -124,6 +123,8 @@ where
         };
         // An address nobody has leads into the void: the opener's own host stands in, and never answers.
         let target = self.listener(to).map(|(target, _)| target);
+        let over = Over { number, peer: target.unwrap_or(host), door, opener: true };
+        self.hosts[host.0].links.insert(id, over);
         let mut acceptor = end(target.unwrap_or(host), 0, None, to.port);
         acceptor.present = target.is_some();
         let opener = end(host, self.hosts[host.0].incarnation, Some(id), port);
@@ -275,10 +276,11 @@ where
         };
         let (opener, protocol, port) =
             (link.end(Side::Opener).host, link.protocol, link.end(Side::Opener).port);
+        let over = Over { number, peer: opener, door, opener: false };
         let of = &mut self.hosts[host.0];
         of.accepted += 1;
         let id = LinkId::Theirs(of.accepted);
-        of.links.insert(id, (number, Side::Acceptor));
+        of.links.insert(id, over);
         let incarnation = of.incarnation;
         let link = self.links.get_mut(&number)?;
         link.end_mut(Side::Acceptor).id = Some(id);

@@ -25,7 +25,7 @@ mod trace;
 mod tests;
 
 use link::{Frame, Link, Side};
-use rserpool::{Cause, Channel, Door, Endpoint, Input, LinkId, Node, Output, Protocol, Random, Time};
+use rserpool::{Cause, Channel, Door, Ending, Endpoint, Input, LinkId, Node, Output, Protocol, Random, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -101,8 +101,29 @@ pub struct Step<E> {
     pub host: HostId,
     /// The fact; `None` for a typed call.
     pub input: Option<Input>,
-    /// The wishes, in order.
-    pub wishes: Vec<Output<E>>,
+    /// The link the fact is about, if it is about one.
+    pub over: Option<Over>,
+    /// The wishes, in order, each with the link it is about.
+    pub wishes: Vec<(Option<Over>, Output<E>)>,
+}
+
+/// A link, as both of its ends and every bystander know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Over {
+    /// Its number in the network, the same for both ends; never used twice.
+    pub number: u64,
+    /// Who is at the other end.
+    pub peer: HostId,
+    /// What it is for.
+    pub door: Door,
+    /// True for the end that opened it.
+    pub opener: bool,
+}
+
+impl Over {
+    fn side(self) -> Side {
+        if self.opener { Side::Opener } else { Side::Acceptor }
+    }
 }
 
 /// The state of a host.
@@ -127,7 +148,7 @@ struct Host<N> {
     /// Facts that wait for a paused process, oldest first.
     inbox: VecDeque<Input>,
     /// The ends of its links that its node still knows.
-    links: BTreeMap<LinkId, (u64, Side)>,
+    links: BTreeMap<LinkId, Over>,
     accepted: u64,
     incarnation: u64,
     wake_at: Option<Time>,
@@ -316,10 +337,9 @@ where
         self.hosts[host.0].incarnation
     }
 
-    /// Who is at the other end of a link.
-    pub fn peer_of(&self, host: HostId, link: LinkId) -> Option<HostId> {
-        let (number, side) = self.hosts[host.0].links.get(&link)?;
-        Some(self.links.get(number)?.end(side.other()).host)
+    /// What a link of a host leads to, as long as its node knows the link.
+    pub fn over(&self, host: HostId, link: LinkId) -> Option<Over> {
+        self.hosts[host.0].links.get(&link).copied()
     }
 
     /// Calls a node from outside, as its application does, and carries out its wishes. `None` if no process runs there.
@@ -426,9 +446,17 @@ where
     fn told(&mut self, host: HostId, input: Option<Input>) -> Step<N::Event> {
         let clock = self.clock(host);
         self.steps += 1;
-        if let Some(Input::Closed { link, .. }) = &input {
-            self.hosts[host.0].links.remove(link);
-        }
+        let over = match &input {
+            Some(Input::Accepted { link, .. } | Input::Opened { link, .. } | Input::Message { link, .. }) => {
+                self.over(host, *link)
+            }
+            Some(Input::Closed { link, .. }) => {
+                let over = self.over(host, *link);
+                self.hosts[host.0].links.remove(link);
+                over
+            }
+            Some(Input::Heard { .. } | Input::Wake) | None => None,
+        };
         let of = &mut self.hosts[host.0];
         of.spins = if matches!(input, Some(Input::Wake)) { of.spins + 1 } else { 0 };
         assert!(of.spins < SPINS_MAX, "{} is woken for ever: its deadline does not move", of.name);
@@ -436,13 +464,11 @@ where
         if let Some(input) = &input {
             node.handle(clock, input.clone());
         }
-        let wishes: Vec<_> = std::iter::from_fn(|| node.poll()).collect();
-        self.trace_step(host, &input, &wishes);
-        for wish in &wishes {
-            self.carry_out(host, wish);
-        }
+        let wished: Vec<_> = std::iter::from_fn(|| node.poll()).collect();
+        self.trace_step(host, over, &input, &wished);
+        let wishes = wished.into_iter().map(|wish| (self.carry_out(host, &wish), wish)).collect();
         self.plan_wake(host);
-        Step { at: self.now, host, input, wishes }
+        Step { at: self.now, host, input, over, wishes }
     }
 
     /// Sees to it that the node is woken at its deadline, or a moment later.
@@ -464,25 +490,32 @@ where
         self.at(at, Event::Wake { host, incarnation });
     }
 
-    fn carry_out(&mut self, host: HostId, wish: &Output<N::Event>) {
+    /// Does what a node wishes, and says which link that was about.
+    fn carry_out(&mut self, host: HostId, wish: &Output<N::Event>) -> Option<Over> {
         match wish {
-            Output::Open { link, door, to, .. } => self.open(host, *link, *door, to),
+            Output::Open { link, door, to, .. } => {
+                self.open(host, *link, *door, to);
+                self.over(host, *link)
+            }
             Output::Send { link, ppid, bytes } => {
-                if let Some((number, side)) = self.hosts[host.0].links.get(link).copied() {
-                    self.put(number, side, Frame::Message(*ppid, bytes.clone()));
-                }
+                let over = self.over(host, *link)?;
+                self.put(over.number, over.side(), Frame::Message(*ppid, bytes.clone()));
+                Some(over)
             }
             Output::Close { link, how } => {
-                if let Some((number, side)) = self.hosts[host.0].links.remove(link) {
-                    let cause = match how {
-                        rserpool::Ending::Graceful => Cause::Ended,
-                        rserpool::Ending::Abort => Cause::Aborted,
-                    };
-                    self.leave(number, side, cause);
-                }
+                let over = self.hosts[host.0].links.remove(link)?;
+                let cause = match how {
+                    Ending::Graceful => Cause::Ended,
+                    Ending::Abort => Cause::Aborted,
+                };
+                self.leave(over.number, over.side(), cause);
+                Some(over)
             }
-            Output::Announce { channel, bytes } => self.announce(host, *channel, bytes),
-            Output::Event(_) => {}
+            Output::Announce { channel, bytes } => {
+                self.announce(host, *channel, bytes);
+                None
+            }
+            Output::Event(_) => None,
         }
     }
 

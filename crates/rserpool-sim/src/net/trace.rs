@@ -9,7 +9,7 @@
 //!     7.000000 element-2     crashes
 //! ```
 
-use super::{HostId, Net};
+use super::{HostId, Net, Over};
 use crate::describe;
 use rserpool::{Input, Node, Output, Time};
 use std::collections::VecDeque;
@@ -61,7 +61,13 @@ impl<N: Node> Net<N>
 where
     N::Event: Debug,
 {
-    pub(super) fn trace_step(&mut self, host: HostId, input: &Option<Input>, wishes: &[Output<N::Event>]) {
+    pub(super) fn trace_step(
+        &mut self,
+        host: HostId,
+        over: Option<Over>,
+        input: &Option<Input>,
+        wishes: &[Output<N::Event>],
+    ) {
         let hash = &mut self.trace.hash;
         hash.number(self.now.as_nanos());
         hash.number(host.0 as u64);
@@ -93,24 +99,28 @@ where
             }
         }
         if self.trace.keep > 0 {
-            self.trace_text(host, input, wishes);
+            self.trace_text(host, over, input, wishes);
         }
     }
 
-    fn trace_text(&mut self, host: HostId, input: &Option<Input>, wishes: &[Output<N::Event>]) {
+    fn trace_text(
+        &mut self,
+        host: HostId,
+        over: Option<Over>,
+        input: &Option<Input>,
+        wishes: &[Output<N::Event>],
+    ) {
         let name = self.hosts[host.0].name.clone();
-        let from = |link| self.peer_of(host, link).map_or("?", |peer| self.name(peer)).to_owned();
+        let from = over.map_or("?", |over| self.name(over.peer)).to_owned();
         let heard = match input {
-            Some(Input::Accepted { link, door, .. }) => {
-                Some(format!("<- {:<12} opens {door:?} link", from(*link)))
+            Some(Input::Accepted { door, .. }) => Some(format!("<- {from:<12} opens {door:?} link")),
+            Some(Input::Opened { .. }) => Some(format!("<- {from:<12} link is up")),
+            Some(Input::Message { ppid, bytes, .. }) => {
+                Some(format!("<- {from:<12} {}", describe::message(*ppid, bytes)))
             }
-            Some(Input::Opened { link, .. }) => Some(format!("<- {:<12} link is up", from(*link))),
-            Some(Input::Message { link, ppid, bytes }) => {
-                Some(format!("<- {:<12} {}", from(*link), describe::message(*ppid, bytes)))
-            }
-            Some(Input::Closed { link, cause }) => Some(format!("<- link {link:?} is over: {cause:?}")),
-            Some(Input::Heard { channel, from, bytes }) => {
-                Some(format!("<~ {from} {}", describe::announcement(*channel, bytes)))
+            Some(Input::Closed { cause, .. }) => Some(format!("<- {from:<12} link is over: {cause:?}")),
+            Some(Input::Heard { channel, from: source, bytes }) => {
+                Some(format!("<~ {source} {}", describe::announcement(*channel, bytes)))
             }
             Some(Input::Wake) | None => None,
         };
