@@ -215,6 +215,11 @@ impl Home {
         self.line_home().map_or(RegistrarId::UNDEFINED, |line| line.id)
     }
 
+    /// True if there is a home, suspected or not.
+    pub(crate) fn is_up(&self) -> bool {
+        self.home.is_some()
+    }
+
     /// What carries the link to the home, if there is one.
     pub(crate) fn protocol(&self) -> Option<Protocol> {
         self.line_home().map(|line| line.at.protocol)
