@@ -20,6 +20,7 @@ pub mod cookie;
 pub mod fractal;
 
 pub mod protocol;
+pub mod service;
 
 pub mod work;
 
@@ -28,4 +29,5 @@ pub use cookie::Cookie;
 
 pub use protocol::{Attempt, JobId, Refusal, Status, Stream, TaskId};
 
+pub use service::TaskService;
 pub use work::{Command, Work};

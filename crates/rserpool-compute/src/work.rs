@@ -13,7 +13,7 @@
 //! ```
 
 use crate::codec::{Reader, WireError, put_counted};
-use crate::fractal::{Rect, Scene};
+use crate::fractal::{Rect, Scene, TileRun};
 use crate::protocol::WORK_MAX;
 use std::time::Duration;
 
@@ -44,7 +44,13 @@ pub enum Work {
         rect: Rect,
     },
     /// Runs a program.
-    Command(Command),
+    Command(Box<Command>),
+}
+
+impl From<Command> for Work {
+    fn from(command: Command) -> Self {
+        Self::Command(Box::new(command))
+    }
 }
 
 /// A program to run.
@@ -76,7 +82,7 @@ impl Work {
             2 => Self::Sleep(span(&mut body)?),
             3 => Self::Spin(span(&mut body)?),
             4 => tile(&mut body)?,
-            5 => Self::Command(Command::parse(&mut body)?),
+            5 => Self::Command(Box::new(Command::parse(&mut body)?)),
             found => return Err(WireError::Unknown { offset: 0, what: "kind of work", found: found.into() }),
         };
         body.end()?;
@@ -121,6 +127,12 @@ impl Work {
             Self::Echo(_) => Ok(out),
             _ => Self::parse(&out).map(|_| out),
         }
+    }
+
+    /// True if this state, reported after so many octets of output, is one this work can go on from. Only tiles can.
+    pub fn continues_at(&self, octets: u64, state: &[u8]) -> bool {
+        let Self::Tile { rect, .. } = self else { return false };
+        TileRun::resume(*rect, state).is_some_and(|run| run.octets() == octets)
     }
 }
 
@@ -264,8 +276,8 @@ mod tests {
             Work::Sleep(Duration::from_millis(10)),
             Work::Spin(TIME_MAX),
             Work::Tile { scene, rect: Rect { left: 1, top: 2, width: 3, height: 4 } },
-            Work::Command(Command::new(["true"])),
-            Work::Command(everything()),
+            Command::new(["true"]).into(),
+            everything().into(),
         ]
     }
 
@@ -278,7 +290,7 @@ mod tests {
         assert_eq!(Work::Echo(vec![7]).emit(), Ok(vec![1, 7]));
         assert_eq!(Work::Sleep(Duration::from_millis(1)).emit(), Ok(vec![2, 0, 0, 0, 0, 0, 0, 3, 232]));
         let octets = [&[5, 0, 0, 0, 1, 0, 0, 0, 2][..], b"ls", &[0; 28]].concat();
-        assert_eq!(Work::Command(Command::new(["ls"])).emit(), Ok(octets));
+        assert_eq!(Work::from(Command::new(["ls"])).emit(), Ok(octets));
     }
 
     #[test]
@@ -297,13 +309,13 @@ mod tests {
         let broken = |change: fn(&mut Command)| {
             let mut command = everything();
             change(&mut command);
-            Work::Command(command).emit()
+            Work::from(command).emit()
         };
         let inside = "must be a relative file name that stays inside";
         for name in ["../x", "/etc/passwd", "a//b", "", "a/./b", "c:x", "a\\b"] {
             let mut command = everything();
             command.collect = vec![name.into()];
-            let refused = Work::Command(command).emit();
+            let refused = Work::from(command).emit();
             assert!(
                 matches!(refused, Err(WireError::Invalid { rule, .. }) if rule == inside),
                 "{name}: {refused:?}"

@@ -11,6 +11,7 @@ mod text;
 
 use crate::codec::{Reader, WireError};
 pub use picture::{Picture, PlaceError};
+pub use render::TileRun;
 pub use text::SceneError;
 
 /// Largest width and height of a picture, in pixels.
@@ -63,7 +64,7 @@ pub struct Scene {
 
 impl Default for Scene {
     /// A spiral at the edge of the Mandelbrot set, as large as a screen: more than ten seconds of work for two cores
-    /// (measured in a release build), which is enough to watch workers come and go.
+    /// (28 s for one, measured in a release build), which is enough to watch workers come and go.
     fn default() -> Self {
         Self {
             set: Set::Mandelbrot,
@@ -72,7 +73,7 @@ impl Default for Scene {
             center: (-0.743_643_887, 0.131_825_904),
             span: 0.003,
             iterations: 2500,
-            samples: 2,
+            samples: 5,
         }
     }
 }

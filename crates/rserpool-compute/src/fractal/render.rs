@@ -56,6 +56,47 @@ impl Scene {
     }
 }
 
+/// A tile on its way, row by row, so that a worker can report output and checkpoints in between, and stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileRun {
+    tile: Rect,
+    rows: u32,
+}
+
+impl TileRun {
+    /// Nothing is computed yet.
+    pub fn new(tile: Rect) -> Self {
+        Self { tile, rows: 0 }
+    }
+
+    /// Goes on from a [`TileRun::state`]; `None` if it is none of this tile.
+    pub fn resume(tile: Rect, state: &[u8]) -> Option<Self> {
+        let rows = u32::from_be_bytes(state.try_into().ok()?);
+        (rows <= tile.height).then_some(Self { tile, rows })
+    }
+
+    /// How far it is, for a checkpoint: the number of rows.
+    pub fn state(&self) -> [u8; 4] {
+        self.rows.to_be_bytes()
+    }
+
+    /// Octets of colours computed so far.
+    pub fn octets(&self) -> u64 {
+        u64::from(self.rows) * u64::from(self.tile.width) * 3
+    }
+
+    /// The colours of the next row, or `None` if the tile is complete.
+    pub fn next_row(&mut self, scene: &Scene) -> Option<Vec<u8>> {
+        if self.rows == self.tile.height {
+            return None;
+        }
+        let mut colours = Vec::with_capacity(self.tile.width as usize * 3);
+        scene.render_row(&self.tile, self.rows, &mut colours);
+        self.rows += 1;
+        Some(colours)
+    }
+}
+
 /// Inside is black; outside runs through dark blue, white, orange and back, once in 256 iterations.
 fn colour(count: Option<u32>) -> [u8; 3] {
     const STOPS: [[i32; 3]; 4] = [[0, 7, 100], [237, 255, 255], [255, 170, 0], [70, 10, 30]];
@@ -103,6 +144,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_tile_goes_on_where_another_worker_stopped() {
+        let scene = small(Set::Mandelbrot);
+        let tile = Rect { left: 2, top: 1, width: 5, height: 4 };
+        let mut first = TileRun::new(tile);
+        let mut colours = [first.next_row(&scene), first.next_row(&scene)].map(Option::unwrap).concat();
+        assert_eq!(first.octets(), colours.len() as u64);
+        let mut second = TileRun::resume(tile, &first.state()).expect("of this tile");
+        while let Some(row) = second.next_row(&scene) {
+            colours.extend(row);
+        }
+        assert_eq!(colours, scene.render(&tile));
+        assert_eq!(TileRun::resume(tile, &[0, 0, 0, 5]), None);
+        assert_eq!(TileRun::resume(tile, &[0, 0]), None);
     }
 
     #[test]
