@@ -14,6 +14,7 @@
 
 pub mod asap;
 pub mod checksum;
+pub mod csp;
 pub mod enrp;
 mod error;
 pub mod parameter;
