@@ -6,6 +6,8 @@
 mod cause;
 mod element;
 mod policy;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub use cause::{CauseCode, ErrorCause};

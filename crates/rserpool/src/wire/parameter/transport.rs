@@ -173,7 +173,13 @@ pub(super) fn asap_tcp(value: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(address, u16::from_be_bytes([a, b])))
 }
 
-/// Writes our parameter 0xbf05.
+/// Writes our parameter 0xbf05: in one piece, as it is read, so that no stranger gets between.
 pub(super) fn emit_asap_tcp(w: &mut Writer<'_>, at: SocketAddr) {
-    w.parameter(kind::ASAP_TCP, |w| emit_address(w.put_u16(at.port()).put_u16(0), at.ip()));
+    w.parameter(kind::ASAP_TCP, |w| {
+        w.put_u16(at.port()).put_u16(0);
+        match at.ip() {
+            IpAddr::V4(address) => w.put_u16(kind::IPV4).put_u16(8).put(&address.octets()),
+            IpAddr::V6(address) => w.put_u16(kind::IPV6).put_u16(20).put(&address.octets()),
+        };
+    });
 }
