@@ -23,7 +23,7 @@ pub(super) struct Pool {
     suspects: Order,
     /// The next turn to give; counts insertions and selections.
     turn: u64,
-    /// How far the walk of the weighted turns is.
+    /// How far the walk of the weighted turns is; nobody ready waits for a point before it.
     walk: Deadline,
 }
 
@@ -57,6 +57,15 @@ pub(super) struct Taken {
 enum Standing {
     Place(Option<Place>),
     Weight(u32),
+}
+
+/// For which of its points an element waits in weighted turns.
+#[derive(Clone, Copy, Debug)]
+enum Wait {
+    /// This one.
+    At(Deadline),
+    /// The first behind this one.
+    After(Deadline),
 }
 
 impl Pool {
@@ -105,7 +114,7 @@ impl Pool {
                 self.ids.insert(element.id, slot);
                 self.entries.push(Entry { element, chosen: 0, step: Load::IDLE, suspect: false });
                 let turn = self.next_turn();
-                self.seat(slot, turn, None, settings);
+                self.seat(slot, turn, Wait::After(self.walk), settings);
                 None
             }
         }
@@ -192,6 +201,10 @@ impl Pool {
             visit(&self.entries[next.slot as usize].element);
             taken.push(next);
         }
+        if let Some(&Taken { standing: Standing::Place(Some(first)), .. }) = taken.first() {
+            // Only weighted turns look at it.
+            self.walk = self.walk.max(first.key);
+        }
         for (number, &Taken { slot, standing }) in taken.iter().enumerate() {
             if number < settings.increments_max {
                 self.count(slot, standing, settings);
@@ -202,16 +215,17 @@ impl Pool {
         taken.len()
     }
 
-    /// Counts a selection: the element's turn is over.
+    /// Counts a selection: the element's turn is over. In weighted turns it goes on from its own point, which is ahead of
+    /// the walk if the element was not the first of its answer.
     fn count(&mut self, slot: u32, standing: Standing, settings: &Settings) {
         let entry = &mut self.entries[slot as usize];
         entry.chosen = entry.chosen.saturating_add(1);
-        if let Standing::Place(Some(place)) = standing {
-            // Only weighted turns look at it: the walk has come to this element's point.
-            self.walk = self.walk.max(place.key);
-        }
+        let point = match standing {
+            Standing::Place(Some(place)) => place.key.max(self.walk),
+            Standing::Place(None) | Standing::Weight(_) => self.walk,
+        };
         let turn = self.next_turn();
-        self.seat(slot, turn, None, settings);
+        self.seat(slot, turn, Wait::After(point), settings);
     }
 
     /// Seats an element that stood in the queue already: its turn stays, and if its weight is the same, so does the
@@ -220,18 +234,19 @@ impl Pool {
     fn rejoin(&mut self, slot: u32, place: Option<Place>, same_weight: bool, settings: &Settings) {
         let turn = place.map_or_else(|| self.next_turn(), |place| place.turn);
         let point = place.map(|place| place.key).filter(|&point| same_weight && point >= self.walk);
-        self.seat(slot, turn, point, settings);
+        self.seat(slot, turn, point.map_or(Wait::After(self.walk), Wait::At), settings);
     }
 
-    /// Puts a slot where its rank belongs. `point`: where it waits in weighted turns; `None`: at its next one.
-    fn seat(&mut self, slot: u32, turn: u64, point: Option<Deadline>, settings: &Settings) {
-        let entry = &self.entries[slot as usize];
-        let walk = self.walk;
-        let standing = match entry.rank(settings) {
+    /// Puts a slot where its rank belongs; `wait` matters for weighted turns only.
+    fn seat(&mut self, slot: u32, turn: u64, wait: Wait, settings: &Settings) {
+        let standing = match self.entries[slot as usize].rank(settings) {
             Rank::Queue(key) => Standing::Place(Some(Place { key: (key.into(), 0), turn })),
             Rank::Turns(0) => Standing::Place(None),
             Rank::Turns(weight) => {
-                let key = point.unwrap_or_else(|| next_after(walk, weight));
+                let key = match wait {
+                    Wait::At(point) => point,
+                    Wait::After(point) => next_after(point, weight),
+                };
                 Standing::Place(Some(Place { key, turn }))
             }
             Rank::Lots(weight) => Standing::Weight(weight),
