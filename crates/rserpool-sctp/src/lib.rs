@@ -25,8 +25,12 @@
 //!   ([`udp_ports`]) at once; the first that answers is used.
 //! * From then on the peer's UDP port is learned from packets whose verification tag is right (RFC 6951 §5.4).
 
+mod cookie;
+mod engine;
 mod mux;
+mod packet;
 mod path;
+mod secret;
 
 pub use mux::{AssocId, Config, ConnectError, Event, Mux, Peer, SendError, Transmit, Why};
 pub use path::{Path, UDP_PORT, udp_ports};

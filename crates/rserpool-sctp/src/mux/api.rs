@@ -79,7 +79,7 @@ pub enum Why {
     Graceful,
     /// We aborted it.
     Local,
-    /// The other side aborted it, or does not know it (RFC 9260 §9.1, §8.4).
+    /// The other side aborted it, does not know it (RFC 9260 §9.1, §8.4), or broke the protocol.
     Aborted,
     /// The other side fell silent (RFC 9260 §8.1).
     Lost,
@@ -169,9 +169,9 @@ pub struct Config {
     pub rto_initial: Duration,
     /// Shortest retransmission timeout (RTO.Min). Must exceed the delay with which peers acknowledge.
     pub rto_min: Duration,
-    /// Longest retransmission timeout (RTO.Max), and longest pause between two attempts to open.
+    /// Longest retransmission timeout (RTO.Max).
     pub rto_max: Duration,
-    /// INITs sent again before giving up (Max.Init.Retransmits).
+    /// INITs sent again before giving up (Max.Init.Retransmits); each waits twice as long as the one before.
     pub init_retransmits_max: u32,
     /// Timeouts in a row, of data or heartbeats, before the other side counts as lost (Association.Max.Retrans).
     pub retransmits_max: u32,
@@ -201,7 +201,7 @@ impl Default for Config {
             // Linux acknowledges after at most 200 ms; the engine asks it not to wait while its window is small.
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(2),
-            init_retransmits_max: 5,
+            init_retransmits_max: 3,
             retransmits_max: 4,
             heartbeat_interval: Duration::from_secs(1),
             sack_delay: Duration::from_millis(20),

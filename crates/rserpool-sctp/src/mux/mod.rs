@@ -1,17 +1,65 @@
 //! The stack: all associations of one process.
+//!
+//! A packet finds its association by verification tag and ports; where the tag cannot be known yet, or is the other
+//! side's, by address, UDP port and ports. Then the association's engine hears it, and what the engine did is settled:
+//! packets out, events out, timers set. Everything else is a stranger's (`strangers.rs`), and INIT and COOKIE ECHO have
+//! a way of their own (`handshake.rs`).
+//!
+//! ```text
+//!            INIT, COOKIE ECHO --> handshake.rs --.
+//!  input ->  known tag ------------> deliver -----+--> engine --> settle --> outputs, events, timers
+//!            else -----------------> strangers.rs
+//! ```
 
 mod api;
+mod association;
+mod handshake;
+mod strangers;
 
 pub use api::{AssocId, Config, ConnectError, Event, Peer, SendError, Transmit, Why};
 
 use crate::Path;
-use rserpool::{Ppid, Time};
-use std::collections::{BTreeSet, VecDeque};
+use crate::engine::Turn;
+use crate::packet::{Packet, Ports, REFLECTED, array, kind};
+use crate::secret::Secret;
+use association::Association;
+use rserpool::{Ppid, Time, Timers};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use strangers::Strangers;
+
+/// Most paths tried for one association.
+const CANDIDATES_MAX: usize = 32;
+
+/// What the stack waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The engine has something to do.
+    Engine(AssocId),
+    /// The receive window has been full for too long.
+    Stall(AssocId),
+    /// The orderly end takes too long.
+    Guard(AssocId),
+}
 
 /// An SCTP stack over UDP: many associations, several ports, no sockets.
 pub struct Mux {
     config: Config,
+    secret: Secret,
     listening: BTreeSet<u16>,
+    associations: BTreeMap<AssocId, Association>,
+    by_tag: BTreeMap<(u32, Ports), AssocId>,
+    by_address: BTreeMap<(SocketAddr, Ports), AssocId>,
+    timers: Timers<Timer>,
+    strangers: Strangers,
+    /// The name given last.
+    last: u64,
+    /// How many associations are being opened from here.
+    connecting: usize,
+    /// What all associations keep, in octets.
+    buffered: usize,
+    /// Some were refused a message because all together keep too much.
+    all_full: bool,
     outputs: VecDeque<Transmit>,
     events: VecDeque<Event>,
 }
@@ -20,8 +68,28 @@ impl Mux {
     /// A stack without associations. `secret` must be fresh and unpredictable (from the operating system) in the real
     /// world: cookies, tags and initial sequence numbers are derived from it. Equal secrets and equal inputs give
     /// byte-identical traffic.
-    pub fn new(config: Config, _secret: [u8; 32]) -> Self {
-        Self { config, listening: BTreeSet::new(), outputs: VecDeque::new(), events: VecDeque::new() }
+    pub fn new(config: Config, secret: [u8; 32]) -> Self {
+        Self {
+            config,
+            secret: Secret::new(secret),
+            listening: BTreeSet::new(),
+            associations: BTreeMap::new(),
+            by_tag: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            timers: Timers::default(),
+            strangers: Strangers::default(),
+            last: 0,
+            connecting: 0,
+            buffered: 0,
+            all_full: false,
+            outputs: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The settings in use.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Accepts associations at this SCTP port from now on.
@@ -34,47 +102,113 @@ impl Mux {
         self.listening.remove(&port);
     }
 
-    /// Opens an association from the SCTP port `local_port` to `remote_port`. All `candidates` are tried at once, the
-    /// first that answers is used. Ends in [`Event::Up`] or [`Event::Closed`]; messages may be sent at once.
-    pub fn connect(
-        &mut self,
-        _now: Time,
-        _local_port: u16,
-        _remote_port: u16,
-        _candidates: &[Path],
-    ) -> Result<AssocId, ConnectError> {
-        Err(ConnectError::NoCandidate)
-    }
-
     /// A random SCTP port of 49152-65535 that nothing here uses: for a second association to the same peer.
     pub fn free_port(&mut self) -> u16 {
-        49_152
+        let used: BTreeSet<u16> = self.associations.values().map(|a| a.ports.local).collect();
+        let start = self.secret.draw() as u16;
+        let ports = (0..=u16::MAX).map(|step| start.wrapping_add(step) | 0xc000);
+        let free = ports.into_iter().find(|port| !used.contains(port) && !self.listening.contains(port));
+        // All 16384 in use: then it is a matter of the peers, which `connect` decides.
+        free.unwrap_or(start | 0xc000)
+    }
+
+    /// Opens an association from the SCTP port `local_port` to `remote_port`.
+    ///
+    /// All `candidates` are tried at once, and the first that answers is used (see the crate's documentation for how to
+    /// choose them). Ends in [`Event::Up`] or [`Event::Closed`]. Messages may be sent at once, on stream 0. If the
+    /// other side opens the same association at the same time, both become one.
+    pub fn connect(
+        &mut self,
+        now: Time,
+        local_port: u16,
+        remote_port: u16,
+        candidates: &[Path],
+    ) -> Result<AssocId, ConnectError> {
+        let ports = Ports { local: local_port, remote: remote_port };
+        let &first = candidates.first().ok_or(ConnectError::NoCandidate)?;
+        if candidates.len() > CANDIDATES_MAX {
+            return Err(ConnectError::NoCandidate);
+        }
+        if let Some(&existing) = candidates.iter().find_map(|c| self.by_address.get(&(c.remote, ports))) {
+            return Err(ConnectError::Exists(existing));
+        }
+        if self.associations.len() >= self.config.associations_max
+            || self.connecting >= self.config.connecting_max
+        {
+            return Err(ConnectError::TooMany);
+        }
+        let mut association = Association::new(&self.config, ports, first, candidates.to_vec());
+        self.secret.seed_engine();
+        association.engine.connect(now);
+        self.connecting += 1;
+        let id = self.insert(association);
+        self.settle(now, id, None);
+        Ok(id)
     }
 
     /// Sends a message, reliably and in order within its stream. Nothing is sent if an error is returned.
     pub fn send(
         &mut self,
-        _now: Time,
-        _assoc: AssocId,
-        _stream: u16,
-        _ppid: Ppid,
-        _bytes: Vec<u8>,
+        now: Time,
+        assoc: AssocId,
+        stream: u16,
+        ppid: Ppid,
+        bytes: Vec<u8>,
     ) -> Result<(), SendError> {
-        Err(SendError::Gone)
+        if bytes.is_empty() || bytes.len() > self.config.message_max {
+            return Err(SendError::TooLarge);
+        }
+        let association = self.associations.get_mut(&assoc).ok_or(SendError::Gone)?;
+        if association.closing {
+            return Err(SendError::Gone);
+        }
+        if !association.has_stream(stream) {
+            return Err(SendError::NoSuchStream);
+        }
+        let cost = Association::cost(&bytes);
+        let own_full = association.unsent > 0 && association.unsent + cost > self.config.send_buffer;
+        let all_full = self.buffered + cost > self.config.buffered_max;
+        if own_full || all_full {
+            association.starved = true;
+            self.all_full |= all_full;
+            return Err(SendError::Full);
+        }
+        if !association.send(now, stream, ppid, bytes) {
+            return Err(SendError::Gone);
+        }
+        self.buffered += cost;
+        self.settle(now, assoc, None);
+        Ok(())
     }
 
-    /// Ends an association after everything sent has arrived. Then comes [`Event::Closed`] with [`Why::Graceful`].
-    pub fn shutdown(&mut self, _now: Time, _assoc: AssocId) {}
+    /// Ends an association after everything sent has arrived. Then comes [`Event::Closed`], with [`Why::Graceful`] if
+    /// all went well. It takes no more messages, but still delivers.
+    pub fn shutdown(&mut self, now: Time, assoc: AssocId) {
+        let Some(association) = self.associations.get_mut(&assoc) else { return };
+        if !association.up && association.unsent == 0 {
+            return self.abort(now, assoc);
+        }
+        association.closing = true;
+        self.settle(now, assoc, None);
+    }
 
     /// Ends an association at once; the other side is told. [`Event::Closed`] with [`Why::Local`] follows.
-    pub fn abort(&mut self, _now: Time, _assoc: AssocId) {}
+    pub fn abort(&mut self, now: Time, assoc: AssocId) {
+        self.end_because(now, assoc, Why::Local);
+    }
 
-    /// While reading is paused, messages of this association stay inside, and the other side is slowed down when our
-    /// window is full.
-    pub fn pause_reading(&mut self, _now: Time, _assoc: AssocId, _paused: bool) {}
-
-    /// A datagram arrived.
-    pub fn input(&mut self, _now: Time, _from: Path, _bytes: &[u8]) {}
+    /// A datagram arrived. What it is worth is found out here; it may be anything.
+    pub fn input(&mut self, now: Time, from: Path, bytes: &[u8]) {
+        let Some(packet) = Packet::parse(bytes) else { return };
+        match packet.first() {
+            kind::INIT => self.init(now, from, &packet),
+            kind::COOKIE_ECHO => self.cookie_echo(now, from, &packet),
+            _ => match self.find(from, &packet) {
+                Some(id) => self.deliver(now, from, &packet, id),
+                None => self.stranger(now, from, &packet),
+            },
+        }
+    }
 
     /// The next datagram to send.
     pub fn poll_output(&mut self) -> Option<Transmit> {
@@ -88,14 +222,311 @@ impl Mux {
 
     /// When [`Mux::wake`] is wanted at the latest.
     pub fn deadline(&self) -> Option<Time> {
-        None
+        self.timers.next()
     }
 
-    /// Time has passed. Waking early does no harm.
-    pub fn wake(&mut self, _now: Time) {}
+    /// Time has passed. Waking early does no harm. Datagrams that have arrived should be told first: after a time in
+    /// which nobody looked, an answer may be among them.
+    pub fn wake(&mut self, now: Time) {
+        // Whoever is due again at once waits for the next call, so that this one ends.
+        let due: Vec<Timer> =
+            std::iter::from_fn(|| self.timers.take_due(now)).map(|(_, timer)| timer).collect();
+        for timer in due {
+            match timer {
+                Timer::Engine(id) => {
+                    if let Some(association) = self.associations.get_mut(&id) {
+                        association.engine.wake(now);
+                        self.settle(now, id, None);
+                    }
+                }
+                Timer::Stall(id) => self.end_because(now, id, Why::Overflow),
+                Timer::Guard(id) => self.end_because(now, id, Why::Lost),
+            }
+        }
+    }
 
-    /// The settings in use.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// The association a packet belongs to (RFC 9260 §8.5): by our tag; or by address, if the tag is the other side's.
+    fn find(&self, from: Path, packet: &Packet<'_>) -> Option<AssocId> {
+        let reflected = packet.chunks().any(|chunk| {
+            matches!(chunk.kind, kind::ABORT | kind::SHUTDOWN_COMPLETE) && chunk.flags & REFLECTED != 0
+        });
+        if reflected {
+            self.by_address.get(&(from.remote, packet.ports())).copied()
+        } else {
+            self.by_tag.get(&(packet.tag(), packet.ports())).copied()
+        }
+    }
+
+    /// A packet with a tag that only the other side can know.
+    fn deliver(&mut self, now: Time, from: Path, packet: &Packet<'_>, id: AssocId) {
+        let Some(association) = self.associations.get(&id) else { return };
+        if !association.knows(from.remote.ip()) || self.beyond_streams(packet) {
+            return;
+        }
+        let Some(association) = self.associations.get_mut(&id) else { return };
+        let elsewhere = from.remote != association.path.remote;
+        let abort = packet.has(kind::ABORT);
+        if !association.up && !association.answered {
+            if abort {
+                // The engine ignores it while it waits for an INIT ACK. One of several processes tried may say no
+                // while the right one says yes.
+                association.candidates.retain(|candidate| candidate.remote != from.remote);
+                if association.candidates.is_empty() {
+                    self.end_because(now, id, Why::Unreachable);
+                }
+                return;
+            }
+            if packet.first() == kind::INIT_ACK {
+                let init_ack = packet.chunks().next().map(|chunk| chunk.value).unwrap_or_default();
+                association.listed = crate::cookie::listed_addresses(init_ack);
+                association.path = from;
+                association.answered = true;
+                self.secret.seed_engine();
+            }
+        } else if !association.up && packet.has(kind::DATA) && packet.first() != kind::COOKIE_ACK {
+            // It overtook the COOKIE ACK. RFC 9260 §6: data is discarded in COOKIE-ECHOED; the engine would take it.
+            return;
+        } else if packet.first() == kind::INIT_ACK
+            || (abort && elsewhere && association.candidates.iter().any(|c| c.remote == from.remote))
+        {
+            // A second answer, or a late refusal, from a place that was tried in vain.
+            return;
+        } else if association.up && elsewhere {
+            let same_host = from.remote.ip() == association.path.remote.ip();
+            // RFC 6951 §5.4: the UDP port follows what is heard. Another of its addresses is used once it uses it.
+            if same_host || packet.has(kind::DATA) || packet.has(kind::SACK) {
+                self.move_to(id, from);
+            }
+        }
+        let turn = self.hear(now, packet, id);
+        self.carry_out(now, id, Some(from), turn);
+    }
+
+    /// Lets the engine hear a packet. The caller takes its turn.
+    fn hear(&mut self, now: Time, packet: &Packet<'_>, id: AssocId) -> Turn {
+        let Some(association) = self.associations.get_mut(&id) else { return Turn::default() };
+        let before = association.buffered();
+        association.hear(now, packet);
+        self.buffered = self.buffered + association.buffered() - before;
+        association.engine.turn()
+    }
+
+    /// True if a packet has data on streams that we never agreed to. The engine would keep something for each of them.
+    fn beyond_streams(&self, packet: &Packet<'_>) -> bool {
+        let streams = self.config.streams.max(1);
+        packet.chunks().filter(|chunk| chunk.kind == kind::DATA).any(|chunk| {
+            let stream = array(chunk.value, 4).map(u16::from_be_bytes);
+            stream.is_none_or(|stream| stream >= streams)
+        })
+    }
+
+    /// Carries out what an engine did.
+    fn settle(&mut self, now: Time, id: AssocId, answering: Option<Path>) {
+        let Some(association) = self.associations.get_mut(&id) else { return };
+        let turn = association.engine.turn();
+        self.carry_out(now, id, answering, turn);
+    }
+
+    /// Carries out what an engine did, and lets it go on as long as it can.
+    fn carry_out(&mut self, now: Time, id: AssocId, answering: Option<Path>, mut turn: Turn) {
+        loop {
+            let Some(association) = self.associations.get_mut(&id) else { return };
+            let before = association.buffered();
+            association.account(&self.config, &turn);
+            self.buffered = self.buffered + association.buffered() - before;
+            for packet in turn.packets {
+                self.transmit(id, answering, packet);
+            }
+            if turn.connected {
+                self.established(id, answering);
+            }
+            for (stream, ppid, bytes) in turn.messages {
+                self.events.push_back(Event::Message { assoc: id, stream, ppid, bytes });
+            }
+            if let Some(why) = turn.ended {
+                return self.end(id, why);
+            }
+            let Some(association) = self.associations.get_mut(&id) else { return };
+            if association.overrun() {
+                return self.end_because(now, id, Why::Overflow);
+            }
+            if !association.proceed(now) {
+                break;
+            }
+            turn = association.engine.turn();
+        }
+        self.set_timers(now, id);
+        self.refill(id);
+        self.shed(now);
+    }
+
+    /// Sends a packet of an engine to where it belongs.
+    fn transmit(&mut self, id: AssocId, answering: Option<Path>, bytes: Vec<u8>) {
+        let Some(association) = self.associations.get(&id) else { return };
+        match (Packet::trusted(&bytes).first(), answering) {
+            (kind::INIT, _) => {
+                let everywhere = association.candidates.iter();
+                self.outputs.extend(everywhere.map(|&path| Transmit { path, bytes: bytes.clone() }));
+            }
+            // RFC 9260 §8.3: a HEARTBEAT is answered to where it came from.
+            (kind::HEARTBEAT_ACK, Some(from)) => self.outputs.push_back(Transmit { path: from, bytes }),
+            _ => self.outputs.push_back(Transmit { path: association.path, bytes }),
+        }
+    }
+
+    /// An association came up.
+    fn established(&mut self, id: AssocId, from: Option<Path>) {
+        let Some(association) = self.associations.get_mut(&id) else { return };
+        if !association.established() {
+            return;
+        }
+        if !association.inbound {
+            self.connecting -= 1;
+        }
+        let path = from.unwrap_or(association.path);
+        self.find_by_tag(id);
+        self.move_to(id, path);
+        let Some(association) = self.associations.get(&id) else { return };
+        self.events.push_back(Event::Up {
+            assoc: id,
+            local_port: association.ports.local,
+            peer: Peer { addresses: association.addresses(), port: association.ports.remote, path },
+            inbound: association.inbound,
+        });
+    }
+
+    /// From now on the association uses this path, and is found by it only (and by its tag).
+    fn move_to(&mut self, id: AssocId, path: Path) {
+        let Some(association) = self.associations.get_mut(&id) else { return };
+        let ports = association.ports;
+        association.path = path;
+        for remote in std::mem::replace(&mut association.remotes, vec![path.remote]) {
+            if self.by_address.get(&(remote, ports)) == Some(&id) {
+                self.by_address.remove(&(remote, ports));
+            }
+        }
+        self.by_address.entry((path.remote, ports)).or_insert(id);
+    }
+
+    /// From now on the association is found by its engine's tag. It may have two: the one of our INIT, and the one we
+    /// gave the other side before, statelessly, when both open at once (RFC 9260 §5.2.1).
+    fn find_by_tag(&mut self, id: AssocId) {
+        let Some(association) = self.associations.get_mut(&id) else { return };
+        let tag = association.engine.tag();
+        if !association.tags.contains(&tag) {
+            association.tags.push(tag);
+        }
+        // Should the tag be taken at these ports, once in four billion times, the new association finds no packets and
+        // is given up by its peer.
+        self.by_tag.entry((tag, association.ports)).or_insert(id);
+    }
+
+    /// Takes in an association whose engine has a tag.
+    fn insert(&mut self, mut association: Association) -> AssocId {
+        self.last += 1;
+        let id = AssocId(self.last);
+        association.remotes = association.candidates.iter().map(|candidate| candidate.remote).collect();
+        if association.remotes.is_empty() {
+            association.remotes.push(association.path.remote);
+        }
+        for &remote in &association.remotes {
+            self.by_address.entry((remote, association.ports)).or_insert(id);
+        }
+        self.buffered += association.buffered();
+        self.associations.insert(id, association);
+        self.find_by_tag(id);
+        id
+    }
+
+    fn set_timers(&mut self, now: Time, id: AssocId) {
+        let Some(association) = self.associations.get(&id) else { return };
+        match association.engine.deadline() {
+            Some(at) if self.timers.get(&Timer::Engine(id)) != Some(at) => {
+                self.timers.set(Timer::Engine(id), at)
+            }
+            Some(_) => {}
+            None => drop(self.timers.clear(&Timer::Engine(id))),
+        }
+        let stall = association.full.then_some(now + self.config.stall_max);
+        let guard = association.closing.then_some(now + self.config.shutdown_max);
+        self.keep_timer(Timer::Stall(id), stall);
+        self.keep_timer(Timer::Guard(id), guard);
+    }
+
+    /// Sets a timer that is wanted and not set; clears one that is not wanted.
+    fn keep_timer(&mut self, timer: Timer, wanted: Option<Time>) {
+        match wanted {
+            Some(at) if self.timers.get(&timer).is_none() => self.timers.set(timer, at),
+            Some(_) => {}
+            None => drop(self.timers.clear(&timer)),
+        }
+    }
+
+    /// Tells whoever was refused a message that there is room again.
+    fn refill(&mut self, id: AssocId) {
+        let room = |association: &Association| association.unsent <= self.config.send_buffer / 2;
+        let all_room = self.buffered <= self.config.buffered_max / 4 * 3;
+        if self.all_full && all_room {
+            self.all_full = false;
+            for (&assoc, association) in &mut self.associations {
+                if association.starved && room(association) {
+                    association.starved = false;
+                    self.events.push_back(Event::Writable { assoc });
+                }
+            }
+        } else if let Some(association) = self.associations.get_mut(&id)
+            && association.starved
+            && !self.all_full
+            && room(association)
+        {
+            association.starved = false;
+            self.events.push_back(Event::Writable { assoc: id });
+        }
+    }
+
+    /// Makes room when all together keep too much: the one that received most goes first.
+    fn shed(&mut self, now: Time) {
+        while self.buffered > self.config.buffered_max {
+            let fullest = self.associations.iter().max_by_key(|(id, a)| (a.held, std::cmp::Reverse(**id)));
+            let Some((&id, _)) = fullest.filter(|(_, association)| association.held > 0) else { return };
+            self.end_because(now, id, Why::Overflow);
+        }
+    }
+
+    /// Ends an association from here, telling the other side if it is known.
+    fn end_because(&mut self, now: Time, id: AssocId, why: Why) {
+        let Some(association) = self.associations.get_mut(&id) else { return };
+        association.engine.abort(now);
+        for packet in association.engine.turn().packets {
+            self.transmit(id, None, packet);
+        }
+        self.end(id, why);
+    }
+
+    /// Forgets an association.
+    fn end(&mut self, id: AssocId, why: Why) {
+        let Some(association) = self.associations.remove(&id) else { return };
+        for &tag in &association.tags {
+            if self.by_tag.get(&(tag, association.ports)) == Some(&id) {
+                self.by_tag.remove(&(tag, association.ports));
+            }
+        }
+        for &remote in &association.remotes {
+            if self.by_address.get(&(remote, association.ports)) == Some(&id) {
+                self.by_address.remove(&(remote, association.ports));
+            }
+        }
+        for timer in [Timer::Engine(id), Timer::Stall(id), Timer::Guard(id)] {
+            self.timers.clear(&timer);
+        }
+        self.buffered -= association.buffered();
+        let opening = !association.up && !association.inbound;
+        self.connecting -= usize::from(opening);
+        let why = match why {
+            Why::Lost | Why::Aborted if opening => Why::Unreachable,
+            why => why,
+        };
+        self.events.push_back(Event::Closed { assoc: id, why });
+        self.refill(id);
     }
 }

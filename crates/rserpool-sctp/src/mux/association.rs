@@ -1,0 +1,215 @@
+//! What the stack knows of one association besides its engine.
+
+use super::Config;
+use crate::engine::{Engine, Turn, watermark};
+use crate::packet::{Chunk, Packet, Ports, be32, kind, lone};
+use crate::{Path, cookie};
+use rserpool::{Ppid, Time};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+/// What a message costs besides its octets while it waits: its place in queues, and that of its first fragment.
+const MESSAGE_COST: usize = 64;
+
+/// Fragments with fewer octets count as small: they cost more than they carry.
+const SMALL: usize = 128;
+
+/// How many small fragments may wait for their message.
+const SMALL_MAX: usize = 16_384;
+
+/// The window told to a peer's data while it is already saying goodbye, see [`Association::hear`].
+const FAREWELL_WINDOW: u32 = 1 << 16;
+
+/// One association, being opened or up.
+pub(super) struct Association {
+    pub ports: Ports,
+    pub engine: Engine,
+    /// Where packets go. While being opened: meaningful once `answered`.
+    pub path: Path,
+    /// The paths that were tried and have not refused. Empty if the other side opened it.
+    pub candidates: Vec<Path>,
+    /// Somebody sent an INIT ACK, from `path`.
+    pub answered: bool,
+    pub up: bool,
+    pub inbound: bool,
+    /// What the other side listed as its addresses.
+    pub listed: Vec<IpAddr>,
+    /// The tags it is found by.
+    pub tags: Vec<u32>,
+    /// The addresses it is found by.
+    pub remotes: Vec<SocketAddr>,
+    /// Messages that wait for it to be up. The engine is not given them: when both sides open at once, it loses what
+    /// it sent along with its COOKIE ECHO.
+    waiting: VecDeque<(Ppid, Vec<u8>)>,
+    /// Costs of messages not yet delivered to the other side.
+    pub unsent: usize,
+    /// Octets received that wait for the rest of their message or for their turn; never less than there are.
+    pub held: usize,
+    /// Small fragments among them, at most.
+    small: usize,
+    /// The window is so full that only the last fragments of a message can still make room.
+    pub full: bool,
+    /// A message was refused with `Full`.
+    pub starved: bool,
+    /// No more messages are taken.
+    pub closing: bool,
+    /// The engine was told to shut down.
+    parting: bool,
+    /// The other side's SHUTDOWN, kept back until all we sent is delivered.
+    goodbye: Option<Vec<u8>>,
+    streams: u16,
+}
+
+impl Association {
+    pub fn new(config: &Config, ports: Ports, path: Path, candidates: Vec<Path>) -> Self {
+        Self {
+            ports,
+            engine: Engine::new(config, ports),
+            path,
+            answered: false,
+            up: false,
+            inbound: candidates.is_empty(),
+            candidates,
+            listed: Vec::new(),
+            tags: Vec::new(),
+            remotes: Vec::new(),
+            waiting: VecDeque::new(),
+            unsent: 0,
+            held: 0,
+            small: 0,
+            full: false,
+            starved: false,
+            closing: false,
+            parting: false,
+            goodbye: None,
+            streams: 1,
+        }
+    }
+
+    /// What it keeps, in octets.
+    pub fn buffered(&self) -> usize {
+        self.unsent + self.held
+    }
+
+    /// True if this is one of the other side's addresses, as far as we know them.
+    pub fn knows(&self, ip: IpAddr) -> bool {
+        self.path.remote.ip() == ip
+            || self.listed.contains(&ip)
+            || self.candidates.iter().any(|candidate| candidate.remote.ip() == ip)
+    }
+
+    /// Its addresses: the one in use first, none twice.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let in_use = self.path.remote.ip();
+        let others = self.listed.iter().copied().filter(|&ip| ip != in_use);
+        std::iter::once(in_use).chain(others).take(cookie::ADDRESSES_MAX).collect()
+    }
+
+    /// What a message of this size counts while it waits.
+    pub fn cost(bytes: &[u8]) -> usize {
+        bytes.len() + MESSAGE_COST
+    }
+
+    /// Which streams exist. Before it is up, only the first is certain.
+    pub fn has_stream(&self, stream: u16) -> bool {
+        stream < self.streams
+    }
+
+    /// Takes a message whose limits are checked.
+    pub fn send(&mut self, now: Time, stream: u16, ppid: Ppid, bytes: Vec<u8>) -> bool {
+        let cost = Self::cost(&bytes);
+        let taken = if self.up {
+            self.engine.send(now, stream, ppid, bytes, cost)
+        } else {
+            self.waiting.push_back((ppid, bytes));
+            true
+        };
+        self.unsent += if taken { cost } else { 0 };
+        taken
+    }
+
+    /// It is established. True the first time.
+    pub fn established(&mut self) -> bool {
+        self.streams = self.engine.streams().max(1);
+        !std::mem::replace(&mut self.up, true)
+    }
+
+    /// Hears a packet with the right tag.
+    ///
+    /// A SHUTDOWN is kept back while messages of ours wait: the engine would answer it as soon as what is in flight is
+    /// acknowledged, and forget what is queued, although RFC 9260 §9.2 wants everything delivered first. It becomes a
+    /// SACK until then, for the other side may acknowledge our data in no other way (RFC 9260 §9.2).
+    pub fn hear(&mut self, now: Time, packet: &Packet<'_>) {
+        for chunk in packet.chunks().filter(|chunk| chunk.kind == kind::DATA) {
+            let octets = chunk.value.len().saturating_sub(12);
+            self.held += octets;
+            self.small += usize::from(octets < SMALL);
+        }
+        let with_sack = packet.has(kind::SACK);
+        if self.unsent > 0 && packet.has(kind::SHUTDOWN) {
+            let still_hears = packet.rewritten(|chunk, out| match chunk.kind {
+                kind::SHUTDOWN => {
+                    let reversed = Ports { local: self.ports.remote, remote: self.ports.local };
+                    self.goodbye =
+                        Some(lone(reversed, packet.tag(), kind::SHUTDOWN, chunk.flags, chunk.value));
+                    if !with_sack {
+                        let mut sack = [0; 12];
+                        sack[..4].copy_from_slice(&be32(chunk.value, 0).to_be_bytes());
+                        sack[4..8].copy_from_slice(&FAREWELL_WINDOW.to_be_bytes());
+                        Chunk { kind: kind::SACK, flags: 0, value: &sack }.emit(out);
+                    }
+                }
+                _ => chunk.emit(out),
+            });
+            self.closing = true;
+            self.engine.input(now, &still_hears);
+        } else {
+            self.engine.input(now, packet.bytes());
+        }
+    }
+
+    /// True if the other side made us keep more small fragments than any message needs.
+    pub fn overrun(&self) -> bool {
+        self.small > SMALL_MAX
+    }
+
+    /// Keeps account of what a turn of the engine delivered and received.
+    pub fn account(&mut self, config: &Config, turn: &Turn) {
+        self.unsent = self.unsent.saturating_sub(turn.delivered);
+        // The window is announced before the messages of this turn are taken out.
+        if let Some(left) = turn.window_left {
+            self.held = watermark(config).saturating_sub(left);
+        }
+        let taken: usize = turn.messages.iter().map(|(_, _, bytes)| bytes.len()).sum();
+        self.held = self.held.saturating_sub(taken);
+        // The end of each message may be a small fragment; nobody needs to send more of them.
+        self.small = if self.held == 0 { 0 } else { self.small.saturating_sub(turn.messages.len()) };
+        let margin = (config.window / 32).max(2 * config.mtu);
+        self.full = self.held + margin >= watermark(config) && turn.messages.is_empty();
+    }
+
+    /// Gives the engine what it can take now. True if it did something.
+    pub fn proceed(&mut self, now: Time) -> bool {
+        if !self.up {
+            return false;
+        }
+        if let Some((ppid, bytes)) = self.waiting.pop_front() {
+            let cost = Self::cost(&bytes);
+            self.engine.send(now, 0, ppid, bytes, cost);
+            return true;
+        }
+        if self.unsent > 0 {
+            return false;
+        }
+        if let Some(goodbye) = self.goodbye.take() {
+            self.parting = true;
+            self.engine.input(now, &goodbye);
+            return true;
+        }
+        if self.closing && !std::mem::replace(&mut self.parting, true) {
+            self.engine.shutdown(now);
+            return true;
+        }
+        false
+    }
+}
