@@ -1,4 +1,1 @@
-//! The simulated world for rserpool.
-
-pub mod describe;
-pub mod net;
+//! rserpool-sim
