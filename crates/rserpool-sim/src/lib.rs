@@ -1,1 +1,4 @@
-//! rserpool-sim
+//! The simulated world for rserpool.
+
+pub mod describe;
+pub mod net;

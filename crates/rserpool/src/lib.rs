@@ -2,6 +2,7 @@
 
 pub mod element;
 pub mod handlespace;
+pub mod home;
 pub mod id;
 pub mod link;
 pub mod node;
@@ -21,7 +22,7 @@ pub use node::{
     Cause, Channel, Door, Ending, Endpoint, Greeting, Input, LinkId, Node, Outbox, Output, Ppid, Protocol,
     Role,
 };
-pub use policy::{Load, Policy};
+pub use policy::{Load, Policy, Rank};
 pub use random::Random;
 pub use registrar::Registrar;
 pub use time::Time;

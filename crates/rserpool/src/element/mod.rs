@@ -1,13 +1,26 @@
-//! The pool element.
+//! The pool element: keeps its registration alive and serves sessions (RFC 5352 §3).
+//!
+//! Two halves that know little of each other. Towards registrars (`membership.rs`) it finds a home, registers there,
+//! renews, reports load, answers keep-alives, and follows when the home changes. Towards users (`sessions.rs`) it tells
+//! its [`Service`] what they say and sends what the service replies. Registrars may all be gone: sessions go on.
 
+mod membership;
 pub mod service;
+mod sessions;
+#[cfg(test)]
+mod tests;
 
-use crate::wire::parameter::{ErrorCause, Transport};
+use crate::home::{Home, Ignored};
+use crate::wire::parameter::{self, ErrorCause, Transport};
 use crate::{
-    ElementId, Endpoint, Input, Node, Outbox, Output, Policy, PoolHandle, Random, RegistrarId, Time, Timing,
+    Door, ElementId, Ending, Endpoint, Input, Node, Outbox, Output, Policy, PoolHandle, Random, RegistrarId,
+    Role, Time, Timers, Timing,
 };
-pub use service::{Replies, Reply, Service, SessionId};
+use membership::Membership;
+use sessions::Sessions;
 use std::net::SocketAddr;
+
+pub use service::{Replies, Reply, Service, SessionId};
 
 /// Settings of a pool element.
 #[derive(Clone, Debug)]
@@ -66,9 +79,11 @@ pub enum Event<W> {
         /// Why.
         causes: Vec<ErrorCause>,
     },
+    /// The registration ended without being asked to (its life was over); the element registers again at once.
+    Expired,
     /// The home was lost; a new one is being sought.
     HomeLost,
-    /// No registrar answered in a whole round of the hunt; the hunt goes on.
+    /// No registrar answered in a whole round of the hunt; the hunt goes on, with a longer patience.
     NoRegistrar {
         /// How many were tried.
         tried: usize,
@@ -81,48 +96,168 @@ pub enum Event<W> {
 
 /// A pool element: keeps a registration alive and serves sessions.
 pub struct PoolElement<S: Service> {
+    config: Config,
+    id: ElementId,
     service: S,
+    random: Random,
+    home: Home,
+    membership: Membership,
+    sessions: Sessions,
+    timers: Timers<Timer>,
     outbox: Outbox<Event<S::Wish>>,
+    ignored: Ignored,
 }
 
-#[allow(missing_docs, unused_variables)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// T4-reregistration, or the pause before registering at a new home.
+    Register,
+    /// The pause after a registration during which load is not reported.
+    LoadReport,
+    /// The user of this session has been silent for too long.
+    Silence(SessionId),
+}
+
 impl<S: Service> PoolElement<S> {
-    pub fn new(config: Config, service: S, random: Random) -> Self {
-        Self { service, outbox: Outbox::default() }
+    /// An element that looks for a registrar and registers as soon as its world wakes it.
+    pub fn new(config: Config, service: S, mut random: Random) -> Self {
+        let id = config.id.unwrap_or_else(|| ElementId(random.nonzero_u32()));
+        let registrars = config.registrars.clone();
+        let home = Home::new(Role::Element, id.0, registrars, &config.timing, random.fork());
+        Self {
+            config,
+            id,
+            service,
+            random,
+            home,
+            membership: Membership::default(),
+            sessions: Sessions::default(),
+            timers: Timers::default(),
+            outbox: Outbox::default(),
+            ignored: Ignored::default(),
+        }
     }
+
+    /// Its identifier. Drawn anew if a registrar says that somebody else has it, unless it was configured.
     pub fn id(&self) -> ElementId {
-        ElementId::UNDEFINED
+        self.id
     }
+
+    /// The registrar that watches it: known once it announced itself or sent a keep-alive.
     pub fn home(&self) -> Option<RegistrarId> {
-        None
+        Some(self.home.id()).filter(|id| id.is_defined())
     }
+
+    /// True while a registrar has confirmed it and no failure is known.
+    pub fn is_registered(&self) -> bool {
+        self.membership.is_registered()
+    }
+
+    /// How many sessions it serves.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The service.
     pub fn service(&self) -> &S {
         &self.service
     }
+
+    /// What was received and ignored.
+    pub fn ignored(&self) -> Ignored {
+        let home = self.home.ignored();
+        Ignored {
+            malformed: self.ignored.malformed + home.malformed,
+            unexpected: self.ignored.unexpected + home.unexpected,
+            excess: self.ignored.excess + home.excess,
+        }
+    }
+
     /// Tells the service something its world knows.
-    pub fn inform(&mut self, now: Time, fact: S::Fact) {}
+    pub fn inform(&mut self, now: Time, fact: S::Fact) {
+        self.serve(now, |service, replies| service.informed(now, fact, replies));
+    }
+
     /// Calls the service with replies at hand, for what its application decides (drain, say).
     pub fn with_service<R>(&mut self, now: Time, call: impl FnOnce(&mut S, &mut Replies<S::Wish>) -> R) -> R {
-        call(&mut self.service, &mut Replies::default())
+        self.serve(now, call)
     }
+
     /// Wants to be chosen differently from now on: registers anew, also after a refusal.
-    pub fn set_policy(&mut self, now: Time, policy: Policy) {}
+    pub fn set_policy(&mut self, now: Time, policy: Policy) {
+        self.config.policy = policy;
+        self.changed(now);
+    }
+
     /// Is reached elsewhere from now on: registers anew, also after a refusal.
-    pub fn set_user_transport(&mut self, now: Time, transport: Transport) {}
+    pub fn set_user_transport(&mut self, now: Time, transport: Transport) {
+        self.config.user_transport = transport;
+        self.changed(now);
+    }
+
     /// Recommends these elements to its users, in this order, should it fail (a business card, RFC 5352 §3.9): to those
-    /// connected at once, to later ones first of all. Empty, as at the start: no cards are sent.
-    pub fn recommend(&mut self, now: Time, order: Vec<crate::wire::parameter::PoolElement>) {}
+    /// connected at once, to later ones first of all. Empty, as at the start: no cards are sent. At most 128 count.
+    pub fn recommend(&mut self, now: Time, order: Vec<parameter::PoolElement>) {
+        let _ = now; // nothing waits for it
+        self.send_cards(order);
+    }
+
     /// Leaves the pool; `Event::Deregistered` follows. Sessions go on.
-    pub fn deregister(&mut self, now: Time) {}
+    pub fn deregister(&mut self, now: Time) {
+        self.leave(now);
+    }
+
+    /// Audits the structure against itself; panics with the reason if it is inconsistent.
+    pub fn check(&self) {
+        self.home.check();
+        self.sessions.check();
+        assert!(self.sessions.len() <= self.config.sessions_max, "no more sessions than allowed");
+        self.membership.check();
+    }
 }
 
 impl<S: Service> Node for PoolElement<S> {
     type Event = Event<S::Wish>;
-    fn handle(&mut self, _now: Time, _input: Input) {}
+
+    fn handle(&mut self, now: Time, input: Input) {
+        let out = &mut self.outbox;
+        match input {
+            Input::Accepted { link, door: Door::Asap, peer } => self.home.accepted(link, peer, out),
+            Input::Accepted { link, door: Door::Service, .. } => self.session_opened(now, link),
+            Input::Accepted { link, door: Door::Enrp, .. } => out.close(link, Ending::Abort),
+            Input::Opened { link, .. } => self.home.opened(now, link, out),
+            Input::Message { link, ppid, bytes } if self.home.owns(link) => {
+                self.home.message(now, link, ppid, &bytes, out);
+            }
+            Input::Message { link, ppid, bytes } => self.session_message(now, link, ppid, &bytes),
+            Input::Closed { link, cause } if self.home.owns(link) => self.home.closed(now, link, cause, out),
+            Input::Closed { link, .. } => self.session_closed(now, link),
+            Input::Heard { channel: crate::Channel::Asap, from, bytes } => {
+                self.home.heard(now, from, &bytes, out);
+            }
+            Input::Heard { channel: crate::Channel::Enrp, .. } => self.ignored.unexpected += 1,
+            Input::Wake => {
+                self.home.wake(now, out);
+                while let Some((due, timer)) = self.timers.take_due(now) {
+                    match timer {
+                        Timer::Register => self.register(now),
+                        Timer::LoadReport => self.report_load(now),
+                        Timer::Silence(session) => self.user_silent(now, due, session),
+                    }
+                }
+                if self.service.deadline().is_some_and(|at| at <= now) {
+                    self.serve(now, |service, replies| service.wake(now, replies));
+                }
+            }
+        }
+        self.obey_news(now);
+    }
+
     fn poll(&mut self) -> Option<Output<Self::Event>> {
         self.outbox.take()
     }
+
     fn deadline(&self) -> Option<Time> {
-        None
+        [self.home.deadline(), self.timers.next(), self.service.deadline()].into_iter().flatten().min()
     }
 }

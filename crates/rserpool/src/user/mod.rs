@@ -1,10 +1,25 @@
-//! The pool user: resolves pool handles and holds sessions that survive their element.
+//! The pool user: resolves pool handles and holds sessions that survive their element (RFC 5352 §3.3, 3.5, 3.8, 3.9).
+//!
+//! A session is a conversation with a pool, not with one element: `session.rs` finds an element, connects, notices when
+//! it fails, and goes on with another one, to which it gives the last cookie of the one before. `cache.rs` remembers
+//! resolutions. The way to the registrars is [`crate::home`]'s.
 
-use crate::wire::parameter::{ErrorCause, PoolElement};
+mod cache;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use crate::home::{Home, Ignored, News, RequestId};
+use crate::wire::asap::{Message, Resolution};
+use crate::wire::parameter::{CauseCode, ErrorCause, PoolElement};
 use crate::{
-    ElementId, Endpoint, Input, Node, Outbox, Output, Policy, PoolHandle, Ppid, Random, Time, Timing,
+    Channel, ElementId, Ending, Endpoint, Input, LinkId, Node, Outbox, Output, Policy, PoolHandle, Ppid,
+    Random, Role, Time, Timers, Timing,
 };
-use std::collections::BTreeSet;
+use cache::Cache;
+use session::{Former, Session};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 /// Settings of a pool user.
@@ -28,6 +43,12 @@ impl Config {
 /// A session as its user sees it. Never used twice by one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
 
 /// A resolution asked for with [`PoolUser::resolve`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -162,18 +183,81 @@ pub enum SendError {
 
 /// A pool user.
 pub struct PoolUser {
+    config: Config,
+    random: Random,
+    home: Home,
+    cache: Cache,
+    sessions: BTreeMap<SessionId, Session>,
+    /// The links sessions use now.
+    links: BTreeMap<LinkId, SessionId>,
+    /// The links of elements that hung, kept for what comes late.
+    former: BTreeMap<LinkId, Former>,
+    /// Who waits for which answer.
+    requests: BTreeMap<RequestId, Asker>,
+    /// Elements reported lately, and when.
+    reports: BTreeMap<(PoolHandle, ElementId), Time>,
+    timers: Timers<Timer>,
     outbox: Outbox<Event>,
+    /// Sessions and resolutions so far.
+    opened: u64,
+    /// Pings so far.
+    pings: u64,
+    ignored: Ignored,
 }
 
-#[allow(missing_docs, unused_variables)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    Session(SessionId),
+    Application(ResolutionId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A pause is over: look for an element (again).
+    Retry(SessionId),
+    /// The element should have taken the session by now.
+    Connect(SessionId),
+    /// Time for a sign of life to be asked.
+    Ping(SessionId),
+    /// The element should have given a sign of life by now.
+    Verdict(SessionId),
+    /// The session has been up for long enough to forget earlier failures.
+    Useful(SessionId),
+    /// What comes over this link of a former element is not waited for any more.
+    Late(LinkId),
+}
+
 impl PoolUser {
-    pub fn new(config: Config, random: Random) -> Self {
-        Self { outbox: Outbox::default() }
+    /// A user that looks for a registrar as soon as its world wakes it, or it needs one.
+    pub fn new(config: Config, mut random: Random) -> Self {
+        let home = Home::new(Role::User, 0, config.registrars.clone(), &config.timing, random.fork());
+        let cache = Cache::new(config.stale_cache_value);
+        Self {
+            config,
+            random,
+            home,
+            cache,
+            sessions: BTreeMap::new(),
+            links: BTreeMap::new(),
+            former: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            timers: Timers::default(),
+            outbox: Outbox::default(),
+            opened: 0,
+            pings: 0,
+            ignored: Ignored::default(),
+        }
     }
+
     /// Opens a session with some element of the pool. Nothing fails at once: see the events.
     pub fn open(&mut self, now: Time, handle: PoolHandle, options: SessionOptions) -> SessionId {
-        SessionId(0)
+        let id = self.add(handle, options);
+        self.seek(now, id);
+        self.obey_news(now);
+        id
     }
+
     /// Opens a session with this element, as known from [`Event::Resolved`], without asking a registrar first. Should
     /// it fail, the session goes on like any other.
     pub fn open_at(
@@ -183,9 +267,22 @@ impl PoolUser {
         element: PoolElement,
         options: SessionOptions,
     ) -> SessionId {
-        SessionId(0)
+        let id = self.add(handle, options);
+        if !self.connect(now, id, &element) {
+            self.seek(now, id);
+        }
+        self.obey_news(now);
+        id
     }
-    /// Sends application data.
+
+    fn add(&mut self, handle: PoolHandle, options: SessionOptions) -> SessionId {
+        self.opened += 1;
+        let id = SessionId(self.opened);
+        self.sessions.insert(id, Session::new(handle, options));
+        id
+    }
+
+    /// Sends application data to the session's element.
     pub fn send(
         &mut self,
         now: Time,
@@ -193,33 +290,231 @@ impl PoolUser {
         ppid: Ppid,
         bytes: Vec<u8>,
     ) -> Result<(), SendError> {
-        Err(SendError::UnknownSession)
+        let _ = now; // sending waits for nothing: the world keeps what the link does not take yet
+        // RFC 5352 §5: messages of the data channel must not use the PPID of ASAP.
+        if bytes.is_empty() || matches!(ppid, Ppid::ASAP | Ppid::ENRP | Ppid::LINK) {
+            return Err(SendError::NotData);
+        }
+        let session = self.sessions.get_mut(&session).ok_or(SendError::UnknownSession)?;
+        let link = session.data_link().ok_or(SendError::NotConnected)?;
+        self.outbox.send(link, ppid, bytes);
+        Ok(())
     }
-    /// Ends a session gracefully.
-    pub fn close(&mut self, now: Time, session: SessionId) {}
-    /// Gives up the session's element; `report`: it was silent, tell the registrar.
-    pub fn fail_over(&mut self, now: Time, session: SessionId, report: bool) {}
+
+    /// Ends a session gracefully. Nothing more is told of it.
+    pub fn close(&mut self, now: Time, session: SessionId) {
+        let _ = now; // the end waits for nothing
+        self.end(session);
+    }
+
+    /// Gives up the session's element; `report`: it was silent, tell the registrar. The report is sent only if the
+    /// application has sent something to that element (RFC 5352 §3.5).
+    pub fn fail_over(&mut self, now: Time, session: SessionId, report: bool) {
+        self.asked_to_fail_over(now, session, report);
+        self.obey_news(now);
+    }
+
     /// Replaces the elements the session avoids from its next fail-over on.
-    pub fn avoid(&mut self, session: SessionId, elements: BTreeSet<ElementId>) {}
+    pub fn avoid(&mut self, session: SessionId, elements: BTreeSet<ElementId>) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.options.avoid = elements;
+        }
+    }
+
     /// Aborts the links kept open for late messages of the session ([`SessionOptions::late_patience`]).
-    pub fn forget_former(&mut self, now: Time, session: SessionId) {}
+    pub fn forget_former(&mut self, now: Time, session: SessionId) {
+        let _ = now; // the end waits for nothing
+        self.forget(session);
+    }
+
     /// The last cookie the session received.
     pub fn cookie(&self, session: SessionId) -> Option<&[u8]> {
-        None
+        self.sessions.get(&session)?.cookie.as_deref()
     }
-    /// Resolves a pool handle: `Event::Resolved` follows. `count`: `u32::MAX` is all.
+
+    /// The element the session is connected to.
+    pub fn element(&self, session: SessionId) -> Option<ElementId> {
+        self.sessions.get(&session)?.element()
+    }
+
+    /// How many sessions are open, with an element or without.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Resolves a pool handle at the registrar: [`Event::Resolved`] follows. `count`: `u32::MAX` is all (of which a
+    /// registrar names 128 at most).
     pub fn resolve(&mut self, now: Time, handle: PoolHandle, count: u32) -> ResolutionId {
-        ResolutionId(0)
+        self.opened += 1;
+        let id = ResolutionId(self.opened);
+        self.ask(now, handle, count, Asker::Application(id));
+        self.obey_news(now);
+        id
+    }
+
+    fn ask(&mut self, now: Time, handle: PoolHandle, count: u32, asker: Asker) -> RequestId {
+        let message = Message::HandleResolution { subscribe: false, handle, items: Some(count) };
+        let request = self.home.request(now, message, &mut self.outbox);
+        self.requests.insert(request, asker);
+        request
+    }
+
+    /// What was received and ignored.
+    pub fn ignored(&self) -> Ignored {
+        let home = self.home.ignored();
+        Ignored {
+            malformed: self.ignored.malformed + home.malformed,
+            unexpected: self.ignored.unexpected + home.unexpected,
+            excess: self.ignored.excess + home.excess,
+        }
+    }
+
+    /// Obeys what became known about registrars.
+    fn obey_news(&mut self, now: Time) {
+        while let Some(news) = self.home.take_news() {
+            match news {
+                // A user has nothing to hand over: the home before is not needed any more.
+                News::Found => self.home.settled(&mut self.outbox),
+                News::NoRegistrar { tried } => self.no_registrar(tried),
+                News::Answered {
+                    request,
+                    answer: Message::HandleResolutionResponse { handle, answer, .. },
+                } => {
+                    let result = self.understood(now, &handle, answer);
+                    self.resolved(now, request, result);
+                }
+                News::Failed { request, causes } => {
+                    self.resolved(now, request, Err(Failure::Refused(causes)));
+                }
+                News::Unanswered { request, tried } => {
+                    self.resolved(now, request, Err(Failure::NoRegistrar { tried }));
+                }
+                // A user is no member of a pool: keep-alives and ends of registrations are not its business.
+                News::KeepAlive { .. } | News::Expired { .. } => self.ignored.unexpected += 1,
+                News::Lost | News::Answered { .. } => {}
+            }
+        }
+    }
+
+    /// What an answer means; good ones are remembered.
+    fn understood(
+        &mut self,
+        now: Time,
+        handle: &PoolHandle,
+        answer: Resolution,
+    ) -> Result<(Policy, Vec<PoolElement>), Failure> {
+        match answer {
+            Resolution::Elements { elements, .. } if elements.is_empty() => Err(Failure::UnknownPool),
+            Resolution::Elements { policy, elements } => {
+                self.cache.store(now, handle, &elements);
+                // RFC 5352 §3.3: without a policy parameter, round robin is meant, whatever the elements say.
+                Ok((policy.unwrap_or(Policy::RoundRobin), elements))
+            }
+            Resolution::Failed { causes } => {
+                let unknown = causes.iter().any(|cause| cause.code == CauseCode::UNKNOWN_POOL_HANDLE);
+                Err(if unknown { Failure::UnknownPool } else { Failure::Refused(causes) })
+            }
+        }
+    }
+
+    fn resolved(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        result: Result<(Policy, Vec<PoolElement>), Failure>,
+    ) {
+        match self.requests.remove(&request) {
+            Some(Asker::Application(resolution)) => {
+                self.outbox.event(Event::Resolved { resolution, result });
+            }
+            Some(Asker::Session(session)) => self.candidates(now, session, result),
+            None => {}
+        }
+    }
+
+    /// Nobody in a whole round of the hunt. While a home is there that is only slow, its time-outs decide.
+    fn no_registrar(&mut self, tried: usize) {
+        if self.home.is_up() {
+            return;
+        }
+        let why = Failure::NoRegistrar { tried };
+        for (request, asker) in std::mem::take(&mut self.requests) {
+            match asker {
+                // The session goes on waiting: its request is sent to whoever is found.
+                Asker::Session(session) => {
+                    self.requests.insert(request, asker);
+                    self.outbox.event(Event::Waiting { session, why: why.clone() });
+                }
+                Asker::Application(resolution) => {
+                    self.home.cancel(request);
+                    self.outbox.event(Event::Resolved { resolution, result: Err(why.clone()) });
+                }
+            }
+        }
+    }
+
+    /// Audits the structure against itself; panics with the reason if it is inconsistent.
+    pub fn check(&self) {
+        self.home.check();
+        self.cache.check();
+        for (link, id) in &self.links {
+            let session = self.sessions.get(id).expect("a link belongs to a session");
+            assert_eq!(session.link(), Some(*link), "link and session {id} agree");
+        }
+        for (id, session) in &self.sessions {
+            assert!(
+                session.link().is_none_or(|link| self.links.get(&link) == Some(id)),
+                "{id} is found by link"
+            );
+            session.check(*id, &self.requests, &self.timers);
+        }
+        for (link, former) in &self.former {
+            assert!(!self.links.contains_key(link), "a former link is not in use");
+            assert!(self.timers.get(&Timer::Late(*link)).is_some(), "a former link has an end");
+            assert!(self.sessions.contains_key(&former.session), "a former link belongs to a session");
+        }
     }
 }
 
 impl Node for PoolUser {
     type Event = Event;
-    fn handle(&mut self, _now: Time, _input: Input) {}
+
+    fn handle(&mut self, now: Time, input: Input) {
+        let out = &mut self.outbox;
+        match input {
+            Input::Accepted { link, .. } => out.close(link, Ending::Abort), // nobody has a reason to call a user
+            Input::Opened { link, .. } if self.home.owns(link) => self.home.opened(now, link, out),
+            Input::Opened { link, .. } => self.connected(now, link),
+            Input::Message { link, ppid, bytes } if self.home.owns(link) => {
+                self.home.message(now, link, ppid, &bytes, out);
+            }
+            Input::Message { link, ppid, bytes } => self.message(now, link, ppid, bytes),
+            Input::Closed { link, cause } if self.home.owns(link) => self.home.closed(now, link, cause, out),
+            Input::Closed { link, cause } => self.link_ended(now, link, cause),
+            Input::Heard { channel: Channel::Asap, from, bytes } => self.home.heard(now, from, &bytes, out),
+            Input::Heard { channel: Channel::Enrp, .. } => self.ignored.unexpected += 1,
+            Input::Wake => {
+                self.home.wake(now, out);
+                while let Some((due, timer)) = self.timers.take_due(now) {
+                    match timer {
+                        Timer::Retry(session) => self.seek(now, session),
+                        Timer::Connect(session) => self.connect_timed_out(now, session),
+                        Timer::Ping(session) => self.ping(now, session),
+                        Timer::Verdict(session) => self.verdict(now, due, session),
+                        Timer::Useful(session) => self.useful(session),
+                        Timer::Late(link) => self.late_no_more(link),
+                    }
+                }
+            }
+        }
+        self.obey_news(now);
+    }
+
     fn poll(&mut self) -> Option<Output<Event>> {
         self.outbox.take()
     }
+
     fn deadline(&self) -> Option<Time> {
-        None
+        [self.home.deadline(), self.timers.next()].into_iter().flatten().min()
     }
 }

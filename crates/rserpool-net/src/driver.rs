@@ -1,0 +1,362 @@
+//! The loop between a node and its world.
+//!
+//! ```text
+//!   settle: carry out wishes, hand events to the application, until the node wishes nothing more
+//!   mail?   hand one fact to the node, settle, again
+//!   none:   flush what was queued; wait for a call, mail, or a deadline
+//! ```
+//!
+//! Writes are flushed once per portion of mail, not once per message. Mail comes before alarms: when a deadline has
+//! passed, the sockets are asked once more (after a turn of the reactor, which may have much to tell after a
+//! stop of the whole process) before anything is declared late.
+
+use crate::{Bound, Clock, Config, Error, Ports};
+use rserpool::{Input, Node, Output, Time};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+
+/// Something to be done with the node, in its own thread, between two facts.
+pub type Call<N> = Box<dyn FnOnce(&mut N, Time) + Send>;
+
+/// How many calls may wait; a caller waits for room.
+const CALLS_MAX: usize = 1_024;
+
+/// Portions of mail in a row before the reactor is asked for news of the other sockets.
+const PORTIONS_MAX: u32 = 4;
+
+/// Turns of the reactor before an alarm is given although mail keeps coming.
+const ALARM_TURNS_MAX: u32 = 64;
+
+/// The application above a node: it is told events, in the node's thread.
+pub trait App<N: Node> {
+    /// One event. May call the node: its wishes are carried out next. Must return soon, the node stands still so long.
+    fn event(&mut self, node: &mut N, now: Time, event: N::Event);
+
+    /// Ready if there is room for more events. While there is not, the node's links are not read, so the other sides
+    /// are held up by flow control; who stays away longer than heartbeats allow counts as hung, and is.
+    fn poll_room(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+impl<N: Node, F: FnMut(&mut N, Time, N::Event)> App<N> for F {
+    fn event(&mut self, node: &mut N, now: Time, event: N::Event) {
+        self(node, now, event);
+    }
+}
+
+/// An application that takes events from a queue, in another task or thread. See [`events`].
+pub struct Events<E> {
+    sender: mpsc::Sender<(Time, E)>,
+    late: VecDeque<(Time, E)>,
+    room: Option<Pin<Box<dyn Future<Output = Permit<E>> + Send>>>,
+}
+
+type Permit<E> = Result<mpsc::OwnedPermit<(Time, E)>, mpsc::error::SendError<()>>;
+
+/// A queue of `length` events between a node and whoever takes them. If it is full the node reads no more mail until
+/// there is room; if the other end is dropped, events are too.
+pub fn events<E: Send + 'static>(length: usize) -> (Events<E>, mpsc::Receiver<(Time, E)>) {
+    let (sender, receiver) = mpsc::channel(length.max(1));
+    (Events { sender, late: VecDeque::new(), room: None }, receiver)
+}
+
+impl<N: Node> App<N> for Events<N::Event>
+where
+    N::Event: Send + 'static,
+{
+    fn event(&mut self, _node: &mut N, now: Time, event: N::Event) {
+        if !self.late.is_empty() {
+            self.late.push_back((now, event));
+        } else if let Err(mpsc::error::TrySendError::Full(event)) = self.sender.try_send((now, event)) {
+            // One fact makes few events, and no fact is told before these have gone.
+            self.late.push_back(event);
+        }
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.late.is_empty() {
+            let room = self.room.get_or_insert_with(|| Box::pin(self.sender.clone().reserve_owned()));
+            match room.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(permit) => {
+                    self.room = None;
+                    match (permit, self.late.pop_front()) {
+                        (Ok(permit), Some(event)) => drop(permit.send(event)),
+                        _ => self.late.clear(),
+                    }
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// The node has stopped: nothing can be asked of it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node has stopped")]
+pub struct Stopped;
+
+/// A way to call a node from other tasks and threads. When the last one is dropped the node takes its leave.
+pub struct Handle<N> {
+    calls: mpsc::Sender<Call<N>>,
+}
+
+impl<N> Clone for Handle<N> {
+    fn clone(&self) -> Self {
+        Self { calls: self.calls.clone() }
+    }
+}
+
+impl<N: 'static> Handle<N> {
+    /// A handle, and the end of it that [`drive`] takes.
+    pub fn new() -> (Self, mpsc::Receiver<Call<N>>) {
+        let (calls, receiver) = mpsc::channel(CALLS_MAX);
+        (Self { calls }, receiver)
+    }
+
+    /// Has something done, without waiting for it to be done; waits for room in the queue of calls.
+    pub async fn post(&self, call: impl FnOnce(&mut N, Time) + Send + 'static) -> Result<(), Stopped> {
+        self.calls.send(Box::new(call)).await.map_err(|_| Stopped)
+    }
+
+    /// As [`post`](Self::post), for threads outside of an async runtime.
+    pub fn post_blocking(&self, call: impl FnOnce(&mut N, Time) + Send + 'static) -> Result<(), Stopped> {
+        self.calls.blocking_send(Box::new(call)).map_err(|_| Stopped)
+    }
+
+    /// Has something done and waits for what came of it.
+    pub async fn ask<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut N, Time) -> R + Send + 'static,
+    ) -> Result<R, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        // Whoever no longer waits for the answer does not get it.
+        self.post(move |node, now| drop(sender.send(call(node, now)))).await?;
+        receiver.await.map_err(|_| Stopped)
+    }
+
+    /// As [`ask`](Self::ask), for threads outside of an async runtime.
+    pub fn ask_blocking<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut N, Time) -> R + Send + 'static,
+    ) -> Result<R, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        self.post_blocking(move |node, now| drop(sender.send(call(node, now))))?;
+        receiver.blocking_recv().map_err(|_| Stopped)
+    }
+}
+
+/// Lives a node's life: until the last [`Handle`] is dropped, then all links are ended gracefully. Returns the node.
+///
+/// Needs a tokio runtime with I/O and time, best a current-thread runtime of its own.
+pub async fn drive<N: Node, A: App<N>>(
+    node: N,
+    ports: Ports,
+    calls: mpsc::Receiver<Call<N>>,
+    app: A,
+) -> (N, A) {
+    let clock = ports.clock();
+    let alarm = pin!(tokio::time::sleep(std::time::Duration::ZERO));
+    let loop_ =
+        Loop { node, ports, calls, app, clock, events: VecDeque::new(), alarm, armed: None, room: true };
+    // Fairness between sockets is the loop's own business; tokio's budget would make sockets look idle that are not.
+    tokio::task::unconstrained(loop_.run()).await
+}
+
+struct Loop<'a, N: Node, A> {
+    node: N,
+    ports: Ports,
+    calls: mpsc::Receiver<Call<N>>,
+    app: A,
+    clock: Clock,
+    events: VecDeque<N::Event>,
+    alarm: Pin<&'a mut Sleep>,
+    /// What the alarm is set to.
+    armed: Option<Time>,
+    /// The application has room for events.
+    room: bool,
+}
+
+/// Why the loop woke up.
+enum Step<N> {
+    Mail,
+    Call(Call<N>),
+    Due,
+    Over,
+}
+
+impl<N: Node, A: App<N>> Loop<'_, N, A> {
+    async fn run(mut self) -> (N, A) {
+        let mut portions = 0;
+        let mut alarm_turns = 0;
+        loop {
+            self.settle();
+            while let Some(input) = self.ports.take() {
+                self.node.handle(self.clock.now(), input);
+                self.settle();
+            }
+            self.ports.flush();
+            if self.ports.has_mail() {
+                continue;
+            }
+            if portions >= PORTIONS_MAX {
+                portions = 0;
+                tokio::task::yield_now().await;
+            }
+            match poll_fn(|cx| self.poll_step(cx)).await {
+                Step::Mail => portions += 1,
+                Step::Call(call) => call(&mut self.node, self.clock.now()),
+                Step::Due => {
+                    if !self.another_turn(&mut alarm_turns).await {
+                        alarm_turns = 0;
+                        self.alarms();
+                    }
+                }
+                Step::Over => break,
+            }
+        }
+        self.ports.finish().await;
+        (self.node, self.app)
+    }
+
+    /// Carries out what the node wishes, and hands its events to the application, which may cause more.
+    fn settle(&mut self) {
+        loop {
+            while let Some(wish) = self.node.poll() {
+                match wish {
+                    Output::Event(event) => self.events.push_back(event),
+                    wish => self.ports.carry_out(wish),
+                }
+            }
+            let Some(event) = self.events.pop_front() else { return };
+            self.app.event(&mut self.node, self.clock.now(), event);
+        }
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step<N>> {
+        if let Poll::Ready(call) = self.calls.poll_recv(cx) {
+            return Poll::Ready(call.map_or(Step::Over, Step::Call));
+        }
+        self.look(cx);
+        if self.ports.has_mail() {
+            return Poll::Ready(Step::Mail);
+        }
+        // The alarm is only moved when it would come too late: most deadlines move away before they are reached.
+        while let Some(deadline) = self.deadline() {
+            if deadline <= self.clock.now() {
+                return Poll::Ready(Step::Due);
+            }
+            if self.armed.is_none_or(|armed| armed > deadline) {
+                self.alarm.as_mut().reset(self.clock.instant(deadline).into());
+                self.armed = Some(deadline);
+            }
+            if self.alarm.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            self.armed = None;
+        }
+        Poll::Pending
+    }
+
+    /// A deadline passed. Lets the reactor tell what came in meanwhile; true if there was something, so that the
+    /// alarm has to wait.
+    async fn another_turn(&mut self, turns: &mut u32) -> bool {
+        if *turns >= ALARM_TURNS_MAX {
+            return false;
+        }
+        *turns += 1;
+        tokio::task::yield_now().await;
+        poll_fn(|cx| {
+            self.look(cx);
+            Poll::Ready(())
+        })
+        .await;
+        self.ports.has_mail()
+    }
+
+    /// Looks at the sockets, if the application has room for what they may cause.
+    fn look(&mut self, cx: &mut Context<'_>) {
+        self.room = self.app.poll_room(cx).is_ready();
+        if self.room {
+            self.ports.sweep(cx);
+        }
+    }
+
+    /// While the links are not read for lack of room, none of them may be called silent: their alarms wait.
+    fn deadline(&self) -> Option<Time> {
+        let ports = if self.room { self.ports.deadline() } else { None };
+        [self.node.deadline(), ports].into_iter().flatten().min()
+    }
+
+    fn alarms(&mut self) {
+        let now = self.clock.now();
+        if self.room {
+            self.ports.wake(now);
+        }
+        while let Some(input) = self.ports.take() {
+            self.node.handle(now, input);
+            self.settle();
+        }
+        if self.node.deadline().is_some_and(|deadline| deadline <= now) {
+            self.node.handle(now, Input::Wake);
+        }
+    }
+}
+
+/// A node in a thread of its own.
+pub struct Running<N> {
+    /// The way to call it.
+    pub handle: Handle<N>,
+    /// Where it listens.
+    pub bound: Bound,
+    thread: JoinHandle<()>,
+}
+
+impl<N: Node + 'static> Running<N> {
+    /// Lets go of this handle and waits until the node has taken its leave, which it does when no other handle is left.
+    pub fn stop(self) {
+        drop(self.handle);
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// Starts a node in a thread of its own, with sockets as configured. The node is made there (`make`), once it is known
+/// what was bound; so is the application above it.
+pub fn spawn<N, A, F>(name: &str, config: Config, make: F) -> Result<Running<N>, Error>
+where
+    N: Node + 'static,
+    A: App<N> + 'static,
+    F: FnOnce(&Bound) -> (N, A) + Send + 'static,
+{
+    let (handle, calls) = Handle::new();
+    let (told, bound) = std::sync::mpsc::sync_channel(1);
+    let life = move || {
+        let opened = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = match opened {
+            Ok(runtime) => runtime,
+            Err(cause) => return drop(told.send(Err(Error::Thread(cause)))),
+        };
+        runtime.block_on(async {
+            match Ports::open(&config) {
+                Err(error) => drop(told.send(Err(error))),
+                Ok((ports, bound)) => {
+                    let (node, app) = make(&bound);
+                    if told.send(Ok(bound)).is_ok() {
+                        drive(node, ports, calls, app).await;
+                    }
+                }
+            }
+        });
+    };
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(life).map_err(Error::Thread)?;
+    let bound = bound.recv().map_err(|_| Error::Ended)??;
+    Ok(Running { handle, bound, thread })
+}

@@ -1,0 +1,129 @@
+//! A queue whose places change all the time.
+//!
+//! A tournament over slots: each inner node names the slot with the lowest place below it, so the first of all is at
+//! the root and a changed place plays again only on its way up, and only while that changes a result:
+//!
+//! ```text
+//!            2                winners[1]
+//!       2         1           winners[2..4]
+//!     2   4     1   7         winners[4..8]   (slots 0 to 7 below)
+//! ```
+//!
+//! Why not an ordered set: a load report moves one element from somewhere to somewhere else, which there is a removal
+//! and an insertion with many comparisons; here it is mostly two or three, and never more than log2 of the slots.
+
+/// A place in the queue; the lowest comes first, and no two are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// What the policy says: a key, or a [`Deadline`](super::deadline::Deadline) in two parts.
+    pub key: (u64, u64),
+    /// When its element was selected last, or came: equals take turns.
+    pub turn: u64,
+}
+
+impl Place {
+    /// Behind everything: nobody stands here.
+    const NOBODY: Self = Self { key: (u64::MAX, u64::MAX), turn: u64::MAX };
+}
+
+/// Slots in order of their places.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queue {
+    /// By slot; shorter than the tree, the rest is nobody's.
+    places: Vec<Place>,
+    /// The tree: node 1 is the root, node `n` has the children `2n` and `2n + 1`, and the nodes from `winners.len()` on
+    /// are the slots themselves. A power of two long, or empty.
+    winners: Vec<u32>,
+}
+
+impl Queue {
+    /// The slot with the lowest place.
+    pub fn first(&self) -> Option<u32> {
+        let &first = self.winners.get(1)?;
+        self.get(first).is_some().then_some(first)
+    }
+
+    /// The place of a slot, if it stands in the queue.
+    pub fn get(&self, slot: u32) -> Option<Place> {
+        Some(self.place(slot)).filter(|&place| place != Place::NOBODY)
+    }
+
+    /// Gives a slot a place, or takes it out of the queue.
+    pub fn set(&mut self, slot: u32, place: Option<Place>) {
+        if slot as usize >= self.places.len() {
+            if place.is_none() {
+                return;
+            }
+            self.places.resize(slot as usize + 1, Place::NOBODY);
+            if self.places.len() > self.winners.len() {
+                self.rebuild();
+            }
+        }
+        let place = place.unwrap_or(Place::NOBODY);
+        if std::mem::replace(&mut self.places[slot as usize], place) != place {
+            self.play(slot);
+        }
+    }
+
+    /// Forgets the slots from `slots` on. They must have left the queue.
+    pub fn truncate(&mut self, slots: usize) {
+        debug_assert!(self.places.iter().skip(slots).all(|&place| place == Place::NOBODY));
+        self.places.truncate(slots);
+        if self.winners.len() > 4 * slots.max(16) {
+            self.places.shrink_to_fit();
+            self.rebuild();
+        }
+    }
+
+    fn place(&self, slot: u32) -> Place {
+        self.places.get(slot as usize).copied().unwrap_or(Place::NOBODY)
+    }
+
+    /// Plays the games of a slot whose place changed, from its leaf up to where the result stays the same.
+    fn play(&mut self, slot: u32) {
+        let leaves = self.winners.len();
+        let mut node = leaves + slot as usize;
+        let mut winner = slot;
+        let mut best = self.place(slot);
+        while node > 1 {
+            let rival = self.winner_of(node ^ 1);
+            let place = self.place(rival);
+            if place < best {
+                (winner, best) = (rival, place);
+            }
+            node /= 2;
+            if self.winners[node] == winner && winner != slot {
+                return;
+            }
+            self.winners[node] = winner;
+        }
+    }
+
+    fn winner_of(&self, node: usize) -> u32 {
+        self.winners.get(node).copied().unwrap_or_else(|| (node - self.winners.len()) as u32)
+    }
+
+    /// Plays all games, in a tree that fits the slots.
+    fn rebuild(&mut self) {
+        let leaves = self.places.len().next_power_of_two().max(2);
+        self.winners = vec![0; leaves];
+        for node in (1..leaves).rev() {
+            self.winners[node] = self.game(node);
+        }
+    }
+
+    /// Who wins at an inner node, judging by its two children.
+    fn game(&self, node: usize) -> u32 {
+        let (left, right) = (self.winner_of(2 * node), self.winner_of(2 * node + 1));
+        if self.place(right) < self.place(left) { right } else { left }
+    }
+
+    /// Panics unless every inner node names a slot with the lowest place below it.
+    pub fn check(&self) {
+        assert!(self.places.len() <= self.winners.len(), "slots without a leaf");
+        for node in 1..self.winners.len() {
+            let (named, played) = (self.place(self.winners[node]), self.place(self.game(node)));
+            assert_eq!(named, played, "node {node} names the wrong winner");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Octets in: a cursor that knows where a message, and each parameter inside it, ends.
+//!
+//! Fields are taken in order; parameters are asked for by type. Whoever asks for one type finds it behind parameters
+//! that may be skipped (action bits 10 and 11, RFC 5354 §3), and nobody else has to think of them:
+//!
+//! ```text
+//! message  [ Pool Handle ][ 0x8123 ? ][ PE Identifier ]
+//!           parameter()    `--skipped   parameter()     finish()
+//! ```
+
+use super::{Flaw, WireError};
+
+/// A parameter that was skipped, and where: enough to write it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// How many beginnings and ends of parameters were read before it. Counting them instead of octets makes the place
+    /// independent of the sizes around it.
+    pub place: u32,
+    /// The parameter: header and value, without padding.
+    pub octets: Vec<u8>,
+}
+
+impl Skipped {
+    /// Its type.
+    pub fn kind(&self) -> u16 {
+        match self.octets[..] {
+            [high, low, ..] => u16::from_be_bytes([high, low]),
+            _ => 0,
+        }
+    }
+
+    /// True if its sender wants to know that we do not know it (action bits 11).
+    pub fn wants_report(&self) -> bool {
+        self.kind() >> 14 == 0b11
+    }
+}
+
+/// A parameter's header, checked: `start..end` are octets of the message, without padding.
+#[derive(Clone, Copy)]
+struct Header {
+    kind: u16,
+    start: usize,
+    end: usize,
+}
+
+/// A cursor over one message. All offsets count from the message's first octet.
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// The end of the innermost open parameter, or of the message: without padding.
+    end: usize,
+    /// Where the innermost open parameter begins; `None` between parameters of the message.
+    open: Option<usize>,
+    /// Beginnings and ends of parameters so far.
+    place: u32,
+    /// Skipped parameters, if anybody wants them.
+    skipped: Option<Vec<Skipped>>,
+}
+
+impl<'a> Reader<'a> {
+    /// At the start of `bytes`, forgetting what is skipped.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, end: bytes.len(), open: None, place: 0, skipped: None }
+    }
+
+    /// At the start of `bytes`, keeping what is skipped for [`Self::into_skipped`].
+    pub fn keeping(bytes: &'a [u8]) -> Self {
+        Self { skipped: Some(Vec::new()), ..Self::new(bytes) }
+    }
+
+    /// What was skipped, in the order of the message.
+    pub fn into_skipped(self) -> Vec<Skipped> {
+        self.skipped.unwrap_or_default()
+    }
+
+    /// Takes the common header of a message (RFC 5354 §4) and gives its type and flags; the cursor stands behind it.
+    ///
+    /// The RFC leaves final padding out of the length, the reference counts it: both are read. Padding that is not
+    /// there, and anything behind it, is refused.
+    pub fn message(&mut self) -> Result<(u8, u8), WireError> {
+        let received = self.bytes.len();
+        if received > super::MESSAGE_MAX {
+            return Err(WireError::TooLong { received });
+        }
+        let [kind, flags] = self.array()?;
+        let announced = usize::from(self.u16()?);
+        if announced < 4 || announced.next_multiple_of(4) != received {
+            return Err(WireError::MessageLength { announced, received });
+        }
+        self.end = announced;
+        Ok((kind, flags))
+    }
+
+    /// The octets left in the innermost parameter, or the message.
+    pub fn left(&self) -> usize {
+        self.end - self.at
+    }
+
+    /// Takes `N` octets.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let taken = self.take(N)?;
+        Ok(taken.try_into().expect("as many octets as asked for"))
+    }
+
+    /// Takes `count` octets.
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
+        if count > self.left() {
+            let (offset, available) = (self.at, self.left());
+            return Err(WireError::Truncated {
+                offset,
+                needed: count,
+                available,
+                parameter: self.open_octets(),
+            });
+        }
+        let taken = &self.bytes[self.at..self.at + count];
+        self.at += count;
+        Ok(taken)
+    }
+
+    /// Takes all that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        let rest = &self.bytes[self.at..self.end];
+        self.at = self.end;
+        rest
+    }
+
+    /// Takes one octet.
+    pub fn u8(&mut self) -> Result<u8, WireError> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    /// Takes two octets.
+    pub fn u16(&mut self) -> Result<u16, WireError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// Takes four octets.
+    pub fn u32(&mut self) -> Result<u32, WireError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// Takes eight octets.
+    pub fn u64(&mut self) -> Result<u64, WireError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// Steps over the padding after `start..self.at`. The last padding of a parameter in a parameter may be outside of
+    /// both (RFC 5354 §2), so the end limits the step.
+    pub fn pad(&mut self, start: usize) {
+        self.at = (start + (self.at - start).next_multiple_of(4)).min(self.end);
+    }
+
+    /// The whole message.
+    pub fn message_octets(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Where the cursor is.
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// Reads the parameter of type `wanted` that has to come next, but for parameters that may be skipped.
+    pub fn parameter<T>(
+        &mut self,
+        wanted: u16,
+        parse: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        match self.seek(wanted)? {
+            Some(kind) if kind == wanted => self.enter(parse),
+            found => Err(WireError::Missing { offset: self.at, wanted, found }),
+        }
+    }
+
+    /// Reads the parameter of type `wanted` if it comes next, but for parameters that may be skipped.
+    pub fn optional<T>(
+        &mut self,
+        wanted: u16,
+        parse: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Option<T>, WireError> {
+        match self.seek(wanted)? {
+            Some(kind) if kind == wanted => self.enter(parse).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Finds the next parameter that is `wanted` or may not be skipped, and gives its type; `None` at the end.
+    ///
+    /// RFC 5354 §3: a parameter nobody knows is skipped (action bits 10 and 11) or stops the message (00 and 01). Our
+    /// own skippable types are skipped as well where they are not wanted. 0 wants none of them.
+    pub fn seek(&mut self, wanted: u16) -> Result<Option<u16>, WireError> {
+        while let Some(header) = self.header()? {
+            if header.kind == wanted || super::parameter::is_defined(header.kind) {
+                return Ok(Some(header.kind));
+            }
+            if header.kind >> 15 == 0 {
+                let parameter = self.bytes[header.start..header.end].to_vec();
+                return Err(WireError::UnknownParameter { offset: header.start, parameter });
+            }
+            self.skip()?;
+        }
+        Ok(None)
+    }
+
+    /// The value of the next parameter, without moving; empty if there is none.
+    pub fn value(&self) -> Result<&'a [u8], WireError> {
+        Ok(self.header()?.map_or(&[], |header| &self.bytes[header.start + 4..header.end]))
+    }
+
+    /// Reads the next parameter, whatever its type; what `parse` leaves of it is ignored.
+    pub fn enter<T>(
+        &mut self,
+        parse: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        let Some(header) = self.header()? else {
+            return Err(WireError::Truncated {
+                offset: self.at,
+                needed: 4,
+                available: 0,
+                parameter: Vec::new(),
+            });
+        };
+        let outside = (self.end, self.open.replace(header.start));
+        self.place += 1;
+        (self.at, self.end) = (header.start + 4, header.end);
+        let value = parse(self)?;
+        (self.end, self.open) = outside;
+        self.place += 1;
+        self.at = header.end;
+        self.pad(header.start);
+        Ok(value)
+    }
+
+    /// Skips the next parameter with its padding. (The reference skips it without: it only understands skippable
+    /// parameters whose length is a multiple of 4.)
+    pub fn skip(&mut self) -> Result<(), WireError> {
+        if let Some(header) = self.header()? {
+            if let Some(skipped) = &mut self.skipped {
+                let octets = self.bytes[header.start..header.end].to_vec();
+                skipped.push(Skipped { place: self.place, octets });
+            }
+            self.at = header.end;
+            self.pad(header.start);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that nothing but skippable parameters is left.
+    pub fn finish(&mut self) -> Result<(), WireError> {
+        match self.seek(0)? {
+            None => Ok(()),
+            Some(_) => Err(self.unexpected()),
+        }
+    }
+
+    /// The next parameter must not be here.
+    pub fn unexpected(&self) -> WireError {
+        match self.header() {
+            Ok(Some(header)) => {
+                let parameter = self.bytes[header.start..header.end].to_vec();
+                WireError::Unexpected { offset: header.start, parameter }
+            }
+            Ok(None) => WireError::Unexpected { offset: self.at, parameter: Vec::new() },
+            Err(error) => error,
+        }
+    }
+
+    /// The parameter being read has a value that breaks a rule.
+    pub fn invalid(&self, flaw: Flaw) -> WireError {
+        WireError::Invalid { offset: self.at, flaw, parameter: self.open_octets() }
+    }
+
+    fn open_octets(&self) -> Vec<u8> {
+        self.open.map_or(Vec::new(), |start| self.bytes[start..self.end].to_vec())
+    }
+
+    /// The header of the next parameter, checked against its surroundings; `None` at the end.
+    fn header(&self) -> Result<Option<Header>, WireError> {
+        let (start, room) = (self.at, self.left());
+        match self.bytes[start..self.end] {
+            [] => Ok(None),
+            [a, b, c, d, ..] => {
+                let (kind, length) = (u16::from_be_bytes([a, b]), usize::from(u16::from_be_bytes([c, d])));
+                if length < 4 || length > room {
+                    let parameter = self.bytes[start..self.end].to_vec();
+                    return Err(WireError::ParameterLength { offset: start, length, room, parameter });
+                }
+                Ok(Some(Header { kind, start, end: start + length }))
+            }
+            _ => Err(WireError::Truncated {
+                offset: start,
+                needed: 4,
+                available: room,
+                parameter: self.open_octets(),
+            }),
+        }
+    }
+}
