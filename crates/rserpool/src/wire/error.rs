@@ -97,6 +97,8 @@ pub enum Flaw {
     EmptyCookie,
     /// A parameter of fixed size has another size.
     FixedSize,
+    /// A policy needs more words.
+    PolicyWords,
     /// An SCTP transport has 1 to 64 addresses, every other transport exactly one.
     AddressCount,
     /// The parameter is no transport.
@@ -126,6 +128,7 @@ impl Flaw {
             Self::HandleSize => "a pool handle has 1 to 32 octets",
             Self::EmptyCookie => "a cookie has at least one octet",
             Self::FixedSize => "this parameter has a fixed size",
+            Self::PolicyWords => "a policy has all words of its type",
             Self::AddressCount => "an SCTP transport has 1 to 64 addresses, every other exactly one",
             Self::NotATransport => "a transport parameter is expected",
             Self::NotSctp => "an SCTP transport is expected",

@@ -20,6 +20,13 @@ impl<'a> Writer<'a> {
         Self { octets, place: 0, skipped }
     }
 
+    /// What `emit` writes, on its own.
+    pub fn octets_of(emit: impl FnOnce(&mut Self)) -> Vec<u8> {
+        let mut w = Self { octets: Vec::new(), place: 0, skipped: &[] };
+        emit(&mut w);
+        w.octets
+    }
+
     /// The whole message, its length filled in. Padding counts into the length, as the reference does it: every
     /// receiver accepts that, and some need it.
     ///

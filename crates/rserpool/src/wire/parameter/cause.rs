@@ -1,6 +1,7 @@
 //! Operation Error (RFC 5354 §3.12): one or more causes.
 
-use super::{Flaw, Reader, WireError, Writer, kind};
+use super::{Flaw, Reader, Transport, WireError, Writer, emit_policy, kind};
+use crate::Policy;
 
 /// One error cause of an Operation Error parameter (RFC 5354 §3.12).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,18 @@ impl ErrorCause {
     /// A cause that shows these octets, cut at [`Self::INFO_MAX`].
     pub fn about(code: CauseCode, octets: &[u8]) -> Self {
         Self { code, info: octets[..octets.len().min(Self::INFO_MAX)].to_vec() }
+    }
+
+    /// "The pool's policy is another one": shows it (RFC 5354 §3.12.6).
+    pub fn inconsistent_policy(of_the_pool: &Policy) -> Self {
+        let policy = Writer::octets_of(|w| emit_policy(w, of_the_pool));
+        Self::about(CauseCode::INCONSISTENT_POLICY, &policy)
+    }
+
+    /// "The pool is served over another transport": shows one of them (RFC 5354 §3.12.8).
+    pub fn inconsistent_transport(of_the_pool: &Transport) -> Self {
+        let transport = Writer::octets_of(|w| of_the_pool.emit(w));
+        Self::about(CauseCode::INCONSISTENT_TRANSPORT, &transport)
     }
 }
 

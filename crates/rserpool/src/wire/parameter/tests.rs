@@ -8,17 +8,11 @@ use crate::{Load, Policy};
 fn transport_is(transport: Transport, octets: &str) {
     let octets = hex(octets);
     assert_eq!(Transport::parse(&mut Reader::new(&octets)), Ok(transport.clone()));
-    assert_eq!(written(|w| transport.emit(w)), octets);
+    assert_eq!(Writer::octets_of(|w| transport.emit(w)), octets);
     // The last padding of an inner parameter may be left out; nothing else.
     for cut in 0..usize::from(octets[3]) {
         assert!(Transport::parse(&mut Reader::new(&octets[..cut])).is_err(), "cut at {cut}");
     }
-}
-
-fn written(emit: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-    let mut w = Writer::message(0, 0, &[]);
-    emit(&mut w);
-    w.finish().split_off(4)
 }
 
 fn refused(octets: &str) -> WireError {
@@ -50,7 +44,7 @@ fn each_transport() {
 fn addresses_of_every_scope_are_read() {
     for address in ["127.0.0.1", "169.254.1.1", "0.0.0.0", "::1", "fe80::1", "::ffff:10.0.0.1"] {
         let transport = sctp(1, TransportUse::Data, address);
-        let octets = written(|w| transport.emit(w));
+        let octets = Writer::octets_of(|w| transport.emit(w));
         assert_eq!(Transport::parse(&mut Reader::new(&octets)), Ok(transport));
     }
 }
@@ -69,7 +63,7 @@ fn sctp_has_1_to_64_addresses_and_the_others_one() {
         transport_use: TransportUse::Data,
         addresses: vec![ip("::1"); count],
     };
-    let parse = |count| Transport::parse(&mut Reader::new(&written(|w| many(count).emit(w))));
+    let parse = |count| Transport::parse(&mut Reader::new(&Writer::octets_of(|w| many(count).emit(w))));
     assert_eq!(parse(64), Ok(many(64)));
     assert!(matches!(parse(65), Err(WireError::Invalid { flaw: Flaw::AddressCount, .. })));
 }
@@ -104,7 +98,7 @@ fn each_policy() {
     let is = |policy: Policy, octets: &str| {
         let octets = hex(octets);
         assert_eq!(parse_policy(&mut Reader::new(&octets)), Ok(policy.clone()));
-        assert_eq!(written(|w| emit_policy(w, &policy)), octets);
+        assert_eq!(Writer::octets_of(|w| emit_policy(w, &policy)), octets);
         for cut in 0..octets.len() {
             assert!(parse_policy(&mut Reader::new(&octets[..cut])).is_err(), "cut at {cut}");
         }
@@ -141,7 +135,7 @@ fn a_policy_nobody_knows_is_kept_as_it_came() {
     let octets = hex("0008 000d 12345678 0102030405 000000");
     let policy = Policy::Other { code: 0x1234_5678, data: vec![1, 2, 3, 4, 5] };
     assert_eq!(parse_policy(&mut Reader::new(&octets)), Ok(policy.clone()));
-    assert_eq!(written(|w| emit_policy(w, &policy)), octets);
+    assert_eq!(Writer::octets_of(|w| emit_policy(w, &policy)), octets);
     // The reference reserves 0xb0002004 but has no encoding for it.
     let octets = hex("0008 0008 b0002004");
     assert_eq!(
@@ -164,7 +158,7 @@ fn a_server_information_has_an_identifier_and_an_sctp_transport() {
         transport: sctp(9901, TransportUse::Data, "10.99.0.2"),
     };
     assert_eq!(ServerInformation::optional(&mut Reader::new(&octets)), Ok(Some(server.clone())));
-    assert_eq!(written(|w| server.emit(w)), octets);
+    assert_eq!(Writer::octets_of(|w| server.emit(w)), octets);
     let tcp = hex("000b 0018 22220002 0005 0010 26ad 0000 0001 0008 0a630002");
     let error = ServerInformation::optional(&mut Reader::new(&tcp)).expect_err("not SCTP");
     assert!(matches!(error, WireError::Invalid { flaw: Flaw::NotSctp, .. }));
@@ -172,9 +166,18 @@ fn a_server_information_has_an_identifier_and_an_sctp_transport() {
 }
 
 #[test]
+fn causes_show_what_the_pool_has() {
+    let policy = ErrorCause::inconsistent_policy(&Policy::WeightedRandom { weight: 77 });
+    assert_eq!(policy.info, hex("0008 000c 00000004 0000004d"));
+    let transport =
+        ErrorCause::inconsistent_transport(&Transport::Udp { port: 0x14e9, address: ip("10.99.0.4") });
+    assert_eq!(transport.info, hex("0006 0010 14e9 0000 0001 0008 0a630004"));
+}
+
+#[test]
 fn details_of_a_cause_are_cut_so_that_the_message_stays_possible() {
     let cause = ErrorCause::about(CauseCode::INVALID_VALUES, &[7; 65_532]);
     assert_eq!(cause.info.len(), ErrorCause::INFO_MAX);
-    let octets = written(|w| emit_causes(w, std::slice::from_ref(&cause)));
+    let octets = Writer::octets_of(|w| emit_causes(w, std::slice::from_ref(&cause)));
     assert_eq!(parse_causes(&mut Reader::new(&octets)), Ok(vec![cause]));
 }
