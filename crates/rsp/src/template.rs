@@ -1,0 +1,181 @@
+//! From `./render --frame {} ::: 1 2 3` to the argument lists of the tasks.
+//!
+//! There is no shell: a task is a list of arguments, and a value stays one argument whatever it contains.
+//!
+//! * `{}` stands for the task's values: as an argument of its own for all of them, one argument each; inside an
+//!   argument (`--size={}`) for all of them with spaces between.
+//! * `{1}`, `{2}`, … stand for the value of the first, second, … source.
+//! * Without any of these the values are appended.
+//! * Several sources multiply; the last one turns fastest, as in GNU parallel.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// A command with places for values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    arguments: Vec<Vec<u8>>,
+    append: bool,
+}
+
+/// Splits what stands behind `--` at each `:::` into the command and its sources of values.
+pub fn split(words: Vec<OsString>) -> (Vec<OsString>, Vec<Vec<OsString>>) {
+    let mut parts = words.split(|word| word == ":::").map(<[OsString]>::to_vec);
+    let command = parts.next().unwrap_or_default();
+    (command, parts.collect())
+}
+
+/// All combinations of the values of the sources, the last source turning fastest. No source: one empty combination;
+/// an empty source: none.
+pub fn combinations(sources: &[Vec<OsString>]) -> impl Iterator<Item = Vec<OsString>> + '_ {
+    let count = sources.iter().map(Vec::len).product::<usize>();
+    (0..count).map(move |mut number| {
+        let mut values = vec![OsString::new(); sources.len()];
+        for (place, source) in sources.iter().enumerate().rev() {
+            values[place] = source[number % source.len()].clone();
+            number /= source.len();
+        }
+        values
+    })
+}
+
+enum Piece {
+    Text(u8),
+    All,
+    Value(usize),
+}
+
+/// The next piece of an argument: `{}`, `{N}`, or one octet of text.
+fn piece(rest: &[u8]) -> (Piece, usize) {
+    if rest.starts_with(b"{}") {
+        return (Piece::All, 2);
+    }
+    if let Some(inner) = rest.strip_prefix(b"{") {
+        let digits = inner.iter().take_while(|octet| octet.is_ascii_digit()).count();
+        if (1..=3).contains(&digits) && inner.get(digits) == Some(&b'}') {
+            let number = inner[..digits].iter().fold(0, |n, &digit| n * 10 + usize::from(digit - b'0'));
+            if number > 0 {
+                return (Piece::Value(number - 1), digits + 2);
+            }
+        }
+    }
+    (Piece::Text(rest[0]), 1)
+}
+
+fn pieces(mut argument: &[u8]) -> Vec<Piece> {
+    let mut found = Vec::new();
+    while !argument.is_empty() {
+        let (next, length) = piece(argument);
+        found.push(next);
+        argument = &argument[length..];
+    }
+    found
+}
+
+impl Template {
+    /// A template from the command's words.
+    pub fn new(words: &[OsString]) -> Self {
+        let arguments: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let append = !arguments.iter().any(|argument| {
+            pieces(argument).iter().any(|piece| !matches!(piece, Piece::Text(_)))
+        });
+        Self { arguments, append }
+    }
+
+    /// The argument list for these values. A place for a source that does not exist stays as it is written.
+    pub fn fill(&self, values: &[OsString]) -> Vec<OsString> {
+        let mut filled = Vec::new();
+        for argument in &self.arguments {
+            if argument == b"{}" {
+                filled.extend(values.iter().cloned());
+            } else {
+                filled.push(OsString::from_vec(fill_argument(argument, values)));
+            }
+        }
+        if self.append {
+            filled.extend(values.iter().cloned());
+        }
+        filled
+    }
+}
+
+fn fill_argument(argument: &[u8], values: &[OsString]) -> Vec<u8> {
+    let mut filled = Vec::new();
+    for piece in pieces(argument) {
+        match piece {
+            Piece::Text(octet) => filled.push(octet),
+            Piece::All => {
+                let all: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
+                filled.extend(all.join(&b' '));
+            }
+            Piece::Value(place) => match values.get(place) {
+                Some(value) => filled.extend(value.as_bytes()),
+                None => filled.extend(format!("{{{}}}", place + 1).bytes()),
+            },
+        }
+    }
+    filled
+}
+
+/// An argument list as one readable line for messages (not for a shell): odd characters are escaped.
+pub fn display(arguments: &[impl AsRef<OsStr>]) -> String {
+    let words: Vec<String> = arguments
+        .iter()
+        .map(|argument| {
+            let text = argument.as_ref().to_string_lossy();
+            if !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"') {
+                text.into_owned()
+            } else {
+                format!("{text:?}")
+            }
+        })
+        .collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    fn tasks(text: &str) -> Vec<String> {
+        let (command, sources) = split(words(text));
+        let template = Template::new(&command);
+        combinations(&sources).map(|values| display(&template.fill(&values))).collect()
+    }
+
+    #[test]
+    fn braces_are_replaced_inside_any_argument() {
+        assert_eq!(tasks("./render --frame {} ::: 1 2"), ["./render --frame 1", "./render --frame 2"]);
+        assert_eq!(tasks("./render --frame={}.exr ::: 1"), ["./render --frame=1.exr"]);
+        assert_eq!(tasks("cp {} {}.bak ::: a"), ["cp a a.bak"]);
+    }
+
+    #[test]
+    fn without_braces_the_value_is_appended() {
+        assert_eq!(tasks("echo hello ::: a b"), ["echo hello a", "echo hello b"]);
+    }
+
+    #[test]
+    fn several_sources_multiply_and_the_last_turns_fastest() {
+        assert_eq!(tasks("f {} ::: a b ::: 1 2"), ["f a 1", "f a 2", "f b 1", "f b 2"]);
+        assert_eq!(tasks("f --x={1} --y={2} ::: a ::: 1 2"), ["f --x=a --y=1", "f --x=a --y=2"]);
+        assert_eq!(tasks("f --pair={} ::: a ::: 1"), ["f \"--pair=a 1\""]);
+        assert!(tasks("f ::: a :::").is_empty());
+    }
+
+    #[test]
+    fn a_value_stays_one_argument_whatever_it_contains() {
+        let template = Template::new(&words("f {} x"));
+        let value = OsString::from_vec(b"a b;$(c) {} \xff".to_vec());
+        assert_eq!(template.fill(std::slice::from_ref(&value)), [OsString::from("f"), value, OsString::from("x")]);
+    }
+
+    #[test]
+    fn a_place_without_a_source_stays_as_written() {
+        assert_eq!(tasks("f {3} {0} {} ::: a"), ["f {3} {0} a"]);
+    }
+}
