@@ -83,7 +83,10 @@ fn target(text: &str, origin: &str) -> Result<Vec<Target>, Failure> {
 /// All addresses of `HOST[:PORT]`; never empty.
 pub fn resolve(text: &str, port: u16, option: &str) -> Result<Vec<SocketAddr>, Failure> {
     let bad = |why: &str| {
-        Failure::new(Code::Usage, format!("{option} {text}: {why}; give HOST or HOST:PORT, such as 127.0.0.1:{port}"))
+        Failure::new(
+            Code::Usage,
+            format!("{option} {text}: {why}; give HOST or HOST:PORT, such as 127.0.0.1:{port}"),
+        )
     };
     let (host, port) = split(text, port).ok_or_else(|| bad("not an address"))?;
     if let Ok(ip) = host.parse() {
@@ -119,8 +122,9 @@ fn split(text: &str, default: u16) -> Option<(&str, u16)> {
     }
     match text.split_once(':') {
         Some((_, rest)) if rest.contains(':') => Some((text, default)),
-        Some((host, port)) => (!host.is_empty()).then_some(())
-            .and_then(|()| Some((host, port.parse().ok()?))),
+        Some((host, port)) => {
+            (!host.is_empty()).then_some(()).and_then(|()| Some((host, port.parse().ok()?)))
+        }
         None => (!text.is_empty()).then_some((text, default)),
     }
 }

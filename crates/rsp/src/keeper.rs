@@ -17,8 +17,8 @@
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use rustix::process::{Pid, Signal, WaitOptions};
 use std::collections::HashMap;
@@ -73,12 +73,8 @@ pub struct Keeper {
 impl Keeper {
     /// Starts a keeper. `scratch` is removed, with everything in it, when the keeper ends.
     pub fn start(scratch: &Path) -> io::Result<Self> {
-        let (ours, theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         let process = Command::new(std::env::current_exe()?)
             .arg("keeper")
             .arg(scratch)
@@ -248,10 +244,8 @@ struct Nursery {
 impl Nursery {
     fn serve(&mut self, child_ended: &UnixStream) -> io::Result<()> {
         loop {
-            let mut waiting = [
-                PollFd::new(&self.socket, PollFlags::IN),
-                PollFd::new(child_ended, PollFlags::IN),
-            ];
+            let mut waiting =
+                [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(child_ended, PollFlags::IN)];
             match poll(&mut waiting, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other?,
@@ -281,7 +275,8 @@ impl Nursery {
             }
             Some(b'K') => {
                 let id = request.get(1..9).and_then(|id| id.try_into().ok()).map(u64::from_be_bytes);
-                let leader = self.running.iter().find(|(_, running)| Some(**running) == id).map(|(pid, _)| *pid);
+                let leader =
+                    self.running.iter().find(|(_, running)| Some(**running) == id).map(|(pid, _)| *pid);
                 if let (Some(leader), Some(id)) = (leader, id) {
                     let _ = rustix::process::kill_process_group(leader, Signal::KILL);
                     let _ = rustix::process::kill_process(leader, Signal::KILL);

@@ -23,7 +23,8 @@ impl Server {
     /// Starts `rsp` with these arguments, without waiting for it to serve. Must be called on a thread that lives as long
     /// as the process should: its end is the signal for it to end (see `process::end_with_parent`).
     pub fn start(arguments: &[String], name: &str) -> Result<Starting, Failure> {
-        let cannot = |cause: std::io::Error| Failure::new(Code::Failed, format!("cannot start {name}: {cause}"));
+        let cannot =
+            |cause: std::io::Error| Failure::new(Code::Failed, format!("cannot start {name}: {cause}"));
         let mut process = Command::new(std::env::current_exe().map_err(cannot)?)
             .args(arguments)
             .arg("--private")
@@ -89,9 +90,10 @@ impl Starting {
                 self.server.serving = line;
                 Ok(self.server)
             }
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                Err(Failure::new(Code::Failed, format!("{} ended before it served; see its line above", self.name)))
-            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(Failure::new(
+                Code::Failed,
+                format!("{} ended before it served; see its line above", self.name),
+            )),
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 Err(Failure::new(Code::Failed, format!("{} did not serve within {START_MAX:?}", self.name)))
             }

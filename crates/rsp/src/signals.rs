@@ -7,7 +7,8 @@ use signal_hook::iterator::Signals;
 /// Calls `ask` in a thread of its own for each SIGINT, SIGTERM or SIGHUP. A third one ends the process at once: whoever
 /// insists shall not depend on our manners.
 pub fn on_interrupt(mut ask: impl FnMut() + Send + 'static) -> Result<(), Failure> {
-    let cannot = |cause: std::io::Error| Failure::new(Code::Failed, format!("cannot listen to signals: {cause}"));
+    let cannot =
+        |cause: std::io::Error| Failure::new(Code::Failed, format!("cannot listen to signals: {cause}"));
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(cannot)?;
     let listen = move || {
         for (count, _) in signals.forever().enumerate() {

@@ -76,9 +76,9 @@ impl Template {
     /// A template from the command's words.
     pub fn new(words: &[OsString]) -> Self {
         let arguments: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
-        let append = !arguments.iter().any(|argument| {
-            pieces(argument).iter().any(|piece| !matches!(piece, Piece::Text(_)))
-        });
+        let append = !arguments
+            .iter()
+            .any(|argument| pieces(argument).iter().any(|piece| !matches!(piece, Piece::Text(_))));
         Self { arguments, append }
     }
 
@@ -171,7 +171,10 @@ mod tests {
     fn a_value_stays_one_argument_whatever_it_contains() {
         let template = Template::new(&words("f {} x"));
         let value = OsString::from_vec(b"a b;$(c) {} \xff".to_vec());
-        assert_eq!(template.fill(std::slice::from_ref(&value)), [OsString::from("f"), value, OsString::from("x")]);
+        assert_eq!(
+            template.fill(std::slice::from_ref(&value)),
+            [OsString::from("f"), value, OsString::from("x")]
+        );
     }
 
     #[test]

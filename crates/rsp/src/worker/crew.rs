@@ -62,7 +62,7 @@ impl Orders {
     pub fn obey(&self, wish: Wish) {
         match wish {
             Wish::Start { run, job, attempt, work: Work::Command(command), window, .. } => {
-                self.programs.start(run, job, attempt, command, window);
+                self.programs.start(run, job, attempt, *command, window);
             }
             Wish::Start { run, work, checkpoint, .. } => {
                 // The computing threads live as long as the process.

@@ -34,9 +34,12 @@ pub fn run(args: &WorkerArgs) -> Result<(), Failure> {
     let at = listen_address(args, &choice)?;
     let slots = match args.slots {
         Some(slots) => slots,
-        None => std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
+        None => {
+            std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1))
+        }
     };
-    let cannot = |cause| Failure::new(Code::CannotWrite, format!("cannot prepare a folder for tasks: {cause}"));
+    let cannot =
+        |cause| Failure::new(Code::CannotWrite, format!("cannot prepare a folder for tasks: {cause}"));
     // Kept: the keeper removes it, also when this process is killed.
     let scratch = tempfile::Builder::new().prefix("rsp-worker-").tempdir().map_err(cannot)?.keep();
     let (orders, crew) = crew(slots, scratch, args.private)
@@ -65,17 +68,22 @@ pub fn run(args: &WorkerArgs) -> Result<(), Failure> {
             timing: Timing::of(args.registrars.profile),
             ..Config::new(args.pool, args.policy.clone(), user_transport, registrars)
         };
-        let tasks = TaskService::new(service::Config { slots, name: worker_name(id), ..service::Config::default() });
-        let log = Log { args: args.clone(), choice: choice_text, id, serving, slots, said: false, end, orders };
+        let tasks =
+            TaskService::new(service::Config { slots, name: worker_name(id), ..service::Config::default() });
+        let log =
+            Log { args: args.clone(), choice: choice_text, id, serving, slots, said: false, end, orders };
         (PoolElement::new(config, tasks, random), log)
     };
     let running = rserpool_net::spawn("worker", net, make).map_err(|error| cannot_bind(&error))?;
     let handle = running.handle.clone();
     let tell = move |facts: Vec<service::Fact>| {
-        handle.post_blocking(move |node, now| facts.into_iter().for_each(|fact| node.inform(now, fact))).is_ok()
+        handle
+            .post_blocking(move |node, now| facts.into_iter().for_each(|fact| node.inform(now, fact)))
+            .is_ok()
     };
-    crew.begin(Arc::new(tell))
-        .map_err(|cause| Failure::new(Code::Failed, format!("cannot start the threads that compute: {cause}")))?;
+    crew.begin(Arc::new(tell)).map_err(|cause| {
+        Failure::new(Code::Failed, format!("cannot start the threads that compute: {cause}"))
+    })?;
 
     match ended.recv() {
         Ok(End::Refused(why)) => return Err(Failure::new(Code::Failed, why)),
@@ -164,7 +172,9 @@ impl rserpool_net::App<PoolElement<TaskService>> for Log {
                     self.said = true;
                     let (id, pool, at) = (self.id, self.args.pool, &self.serving);
                     let slots = self.slots;
-                    return say(format!("worker {id} serves pool '{pool}' at {at} with {slots} slots, known to {home}"));
+                    return say(format!(
+                        "worker {id} serves pool '{pool}' at {at} with {slots} slots, known to {home}"
+                    ));
                 }
                 format!("registered at {home}")
             }
@@ -174,7 +184,9 @@ impl rserpool_net::App<PoolElement<TaskService>> for Log {
             }
             Event::NoRegistrar { .. } if !self.said => {
                 let choice = &self.choice;
-                return say(format!("no registrar answers at {choice}; still trying. Start one: rsp registrar"));
+                return say(format!(
+                    "no registrar answers at {choice}; still trying. Start one: rsp registrar"
+                ));
             }
             Event::NoRegistrar { tried } => format!("no registrar answers ({tried} tried); still trying"),
             Event::HomeLost => "lost the registrar; looking for another one".into(),
@@ -192,9 +204,10 @@ fn refusal(args: &WorkerArgs, causes: &[ErrorCause]) -> String {
     let pool = args.pool;
     let code = causes.first().map(|cause| cause.code);
     let (why, advice) = match code {
-        Some(CauseCode::INCONSISTENT_POLICY) => {
-            ("the pool has another policy", "start it with --policy of the other workers (rsp pool show tells)")
-        }
+        Some(CauseCode::INCONSISTENT_POLICY) => (
+            "the pool has another policy",
+            "start it with --policy of the other workers (rsp pool show tells)",
+        ),
         Some(CauseCode::INCONSISTENT_TRANSPORT | CauseCode::INCONSISTENT_DATA_CONTROL) => {
             ("the pool is served over another transport", "choose another --pool")
         }

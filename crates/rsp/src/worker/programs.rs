@@ -149,7 +149,8 @@ impl Programs {
             Err(error) => return Err(error.into()),
         }
         let is_ready = |place: usize| !waiting[place].revents().is_empty();
-        let readable = whose.into_iter().enumerate().filter(|(place, _)| is_ready(place + 2)).map(|(_, its)| its);
+        let readable =
+            whose.into_iter().enumerate().filter(|(place, _)| is_ready(place + 2)).map(|(_, its)| its);
         Ok((is_ready(0), is_ready(1), readable.collect()))
     }
 
