@@ -92,6 +92,17 @@ impl Mux {
         &self.config
     }
 
+    /// How many associations there are, those being opened included.
+    pub fn associations(&self) -> usize {
+        self.associations.len()
+    }
+
+    /// What all associations together keep, in octets: messages not yet delivered to the other side, and received
+    /// fragments that wait for the rest.
+    pub fn buffered(&self) -> usize {
+        self.buffered
+    }
+
     /// Accepts associations at this SCTP port from now on.
     pub fn listen(&mut self, port: u16) {
         self.listening.insert(port);
