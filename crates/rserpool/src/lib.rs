@@ -5,6 +5,8 @@ pub mod handlespace;
 pub mod home;
 pub mod id;
 pub mod link;
+#[cfg(test)]
+mod listen;
 pub mod node;
 pub mod policy;
 pub mod random;

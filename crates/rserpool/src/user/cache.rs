@@ -3,6 +3,7 @@
 //! Elements live as long as the stale cache value says and are not used after that. Selection is the handlespace's: a
 //! user and a registrar cannot disagree about a policy.
 
+use crate::handlespace::Settings;
 use crate::wire::parameter::PoolElement;
 use crate::{ElementId, Handlespace, PoolHandle, Random, Time};
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ pub(super) struct Cache {
 impl Cache {
     /// A cache that remembers for `value`; zero: not at all.
     pub(super) fn new(value: Duration) -> Self {
-        Self { value, handlespace: Handlespace::new(), until: BTreeMap::new() }
+        Self { value, handlespace: Handlespace::with_settings(Settings::user()), until: BTreeMap::new() }
     }
 
     /// Merges the answer to a resolution.
@@ -35,11 +36,11 @@ impl Cache {
             if !known && self.until.len() >= ELEMENTS_MAX {
                 continue;
             }
-            let mut stored = self.handlespace.register(handle, element.clone());
+            let mut stored = self.handlespace.replicate(handle, element.clone());
             if stored.is_err() {
                 // The pool has changed its policy or transport since: what we have of it is worth nothing any more.
                 self.forget_pool(handle);
-                stored = self.handlespace.register(handle, element.clone());
+                stored = self.handlespace.replicate(handle, element.clone());
             }
             if stored.is_ok() {
                 self.until.insert((*handle, element.id), now + self.value);
