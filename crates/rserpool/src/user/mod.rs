@@ -301,7 +301,8 @@ impl PoolUser {
         Ok(())
     }
 
-    /// Ends a session gracefully. Nothing more is told of it.
+    /// Ends a session gracefully. Nothing more is told of it, except [`Event::Late`]: an application that goes on without
+    /// the session may still want to count what its hung element finished. [`Self::forget_former`] ends that, too.
     pub fn close(&mut self, now: Time, session: SessionId) {
         let _ = now; // the end waits for nothing
         self.end(session);

@@ -489,11 +489,10 @@ impl PoolUser {
         }
     }
 
-    /// Ends a session and everything that belongs to it.
+    /// Ends a session and everything that belongs to it, except what its former elements may still say.
     pub(super) fn end(&mut self, id: SessionId) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.clear_timers(id);
-        self.forget(id);
         match session.stage {
             Stage::Resolving(request, _) => {
                 self.requests.remove(&request);
