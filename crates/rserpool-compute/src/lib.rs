@@ -18,6 +18,7 @@
 mod codec;
 pub mod cookie;
 pub mod fractal;
+pub mod job;
 
 pub mod protocol;
 pub mod service;
@@ -26,6 +27,7 @@ pub mod work;
 
 pub use codec::WireError;
 pub use cookie::Cookie;
+pub use job::Job;
 
 pub use protocol::{Attempt, JobId, Refusal, Status, Stream, TaskId};
 

@@ -21,6 +21,7 @@
 //!                          <---------------  Result(task, attempt, status, octets)
 //!     Ack(task, attempt)   --------------->           settled: the worker forgets it
 //!     Cancel(task, attempt) -------------->           answered by a Result in any case
+//!     Recall(task, attempt) -------------->           give it back if it did not begin
 //!                          <---------------  Credit(tasks)     0: the worker drains
 //! ```
 //!
@@ -170,6 +171,8 @@ pub enum Refusal {
     NoCredit,
     /// It has seen this attempt or a later one of the task.
     OldAttempt,
+    /// It was called back before it began.
+    Recalled,
 }
 
 impl fmt::Display for Refusal {
@@ -178,6 +181,7 @@ impl fmt::Display for Refusal {
             Self::Draining => "the worker drains",
             Self::NoCredit => "more tasks than the credit",
             Self::OldAttempt => "an older attempt",
+            Self::Recalled => "called back",
         })
     }
 }
@@ -217,6 +221,11 @@ pub enum Frame {
     },
     /// 0x05: stop it, or do not begin.
     Cancel {
+        /// This execution.
+        attempt: Attempt,
+    },
+    /// 0x06: another worker has time for it: refuse it after all, unless it runs already.
+    Recall {
         /// This execution.
         attempt: Attempt,
     },
@@ -286,7 +295,9 @@ impl Frame {
                 put_attempt(out, *attempt);
                 out.extend(octets.to_be_bytes());
             }
-            Self::Ack { attempt } | Self::Cancel { attempt } => put_attempt(out, *attempt),
+            Self::Ack { attempt } | Self::Cancel { attempt } | Self::Recall { attempt } => {
+                put_attempt(out, *attempt);
+            }
             Self::Welcome { version, slots, credit, name } => {
                 out.extend(version.to_be_bytes());
                 out.extend([0, 0]);
@@ -322,6 +333,7 @@ impl Frame {
             Self::Window { .. } => 0x03,
             Self::Ack { .. } => 0x04,
             Self::Cancel { .. } => 0x05,
+            Self::Recall { .. } => 0x06,
             Self::Welcome { .. } => 0x81,
             Self::Credit { .. } => 0x82,
             Self::Started { .. } => 0x83,
@@ -341,6 +353,7 @@ impl Frame {
             0x03 => Self::Window { attempt: attempt(body)?, octets: size(body, "window", 1, WINDOW_MAX)? },
             0x04 => Self::Ack { attempt: attempt(body)? },
             0x05 => Self::Cancel { attempt: attempt(body)? },
+            0x06 => Self::Recall { attempt: attempt(body)? },
             0x81 => Self::Welcome {
                 version: version(body)?,
                 slots: body.u32()?,
@@ -514,6 +527,7 @@ fn put_status(out: &mut Vec<u8>, status: &Status, octets: u64) {
         Status::Refused(Refusal::Draining) => (5, 1, 0, ""),
         Status::Refused(Refusal::NoCredit) => (5, 2, 0, ""),
         Status::Refused(Refusal::OldAttempt) => (5, 3, 0, ""),
+        Status::Refused(Refusal::Recalled) => (5, 4, 0, ""),
         Status::Cancelled => (6, 0, 0, ""),
     };
     out.extend([kind, refusal, 0, 0]);
@@ -535,6 +549,7 @@ fn status(body: &mut Reader<'_>) -> Result<(Status, u64), WireError> {
         (5, 1) => Status::Refused(Refusal::Draining),
         (5, 2) => Status::Refused(Refusal::NoCredit),
         (5, 3) => Status::Refused(Refusal::OldAttempt),
+        (5, 4) => Status::Refused(Refusal::Recalled),
         (5, _) => {
             return Err(WireError::Unknown { offset: offset + 1, what: "refusal", found: refusal.into() });
         }
@@ -577,6 +592,7 @@ mod tests {
             (Frame::Window { attempt: A, octets: 258 }, with_attempt([3, 0, 0, 16], &[0, 0, 1, 2])),
             (Frame::Ack { attempt: A }, with_attempt([4, 0, 0, 12], &[])),
             (Frame::Cancel { attempt: A }, with_attempt([5, 0, 0, 12], &[])),
+            (Frame::Recall { attempt: A }, with_attempt([6, 0, 0, 12], &[])),
             (
                 Frame::Welcome { version: 1, slots: 4, credit: 20, name: "w1".into() },
                 vec![0x81, 0, 0, 14, 0, 1, 0, 0, 0, 0, 0, 4, 0, 0, 0, 20, b'w', b'1'],

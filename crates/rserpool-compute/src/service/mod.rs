@@ -327,6 +327,10 @@ impl TaskService {
                 self.cancel(id, attempt, replies);
                 Ok(())
             }
+            (Frame::Recall { attempt }, Some(_)) => {
+                self.recall(id, attempt);
+                Ok(())
+            }
             // A second Hello, anything before the first, and what only workers say.
             _ => Err(Breach),
         }
@@ -414,6 +418,18 @@ impl TaskService {
             }
         };
         session.held.insert(attempt, held);
+    }
+
+    /// Gives a task back that did not begin yet.
+    fn recall(&mut self, id: SessionId, attempt: Attempt) {
+        let Some(session) = self.books.sessions.get_mut(&id) else { return };
+        if session.held.get(&attempt).is_none_or(|held| !matches!(held.state, State::Waiting(_))) {
+            return;
+        }
+        session.queue.retain(|waiting| *waiting != attempt);
+        let held = session.held.remove(&attempt).expect("found above");
+        self.books.waiting_octets -= held.size;
+        self.say(id, &Frame::Result { attempt, status: Status::Refused(Refusal::Recalled), octets: 0 });
     }
 
     fn cancel(&mut self, id: SessionId, attempt: Attempt, replies: &mut Replies<Wish>) {

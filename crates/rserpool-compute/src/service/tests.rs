@@ -367,6 +367,17 @@ fn a_cancelled_task_ends_as_cancelled_wherever_it_is() {
 }
 
 #[test]
+fn a_task_is_given_back_only_before_it_began() {
+    let mut w = Worker::welcoming(1);
+    w.hears(S1, &[task(attempt(1, 1), &spin()), task(attempt(2, 1), &spin())]);
+    w.said.clear();
+    w.hears(S1, &[1, 2, 2, 9].map(|id| Frame::Recall { attempt: attempt(id, 1) }));
+    w.says(S1, &[result(attempt(2, 1), Status::Refused(Refusal::Recalled), 0)]);
+    w.says_nothing_more();
+    assert_eq!((w.service.running(), w.service.waiting()), (1, 0));
+}
+
+#[test]
 fn a_command_that_runs_too_long_is_killed_and_said_so() {
     let mut w = Worker::welcoming(1);
     let command = Command { time_max: Some(Duration::from_millis(500)), ..Command::new(["sleep", "9"]) };

@@ -1,0 +1,282 @@
+//! Obeying what workers say.
+
+use super::books::Kept;
+use super::lanes::Stage;
+use super::{Cause, Event, Job, Timer};
+use crate::protocol::{Attempt, Frame, Frames, PPID, Refusal, Status, Stream, TaskId, VERSION, WINDOW};
+use rserpool::user::SessionId;
+use rserpool::{ElementId, Ppid};
+use std::time::Duration;
+
+/// A hung worker that is back says what it has to say at once; after this it is not listened to any more.
+const LATE_SPEECH: Duration = Duration::from_secs(1);
+
+impl Job {
+    /// A message of a lane's worker. If it is not the protocol, the worker is given up.
+    pub(super) fn message(&mut self, session: SessionId, ppid: Ppid, bytes: &[u8]) {
+        let mut results = 0;
+        let outcome = if ppid == PPID {
+            Frames::of(bytes).try_for_each(|frame| {
+                let frame = frame.map_err(|error| format!("malformed message: {error}"))?;
+                results += u32::from(matches!(frame, Frame::Result { .. }));
+                self.frame(session, frame)
+            })
+        } else {
+            Err(format!("a message of protocol {}", ppid.0))
+        };
+        match outcome {
+            Ok(()) if results > 0 => {
+                if let Some(lane) = self.lanes.get_mut(&session) {
+                    lane.results(self.now, results);
+                }
+            }
+            Ok(()) => {}
+            Err(why) => self.refuse(session, why),
+        }
+    }
+
+    fn frame(&mut self, session: SessionId, frame: Frame) -> Result<(), String> {
+        let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
+        match frame {
+            Frame::Welcome { version, .. } if version != VERSION => {
+                Err(format!("it speaks version {version}, we speak {VERSION}"))
+            }
+            Frame::Welcome { slots, credit, name, .. } => self.welcomed(session, slots, credit, name),
+            _ if lane.stage != Stage::Ready => Err("no welcome first".to_owned()),
+            Frame::Credit { tasks } => {
+                (lane.credit, lane.limit) = (tasks, tasks);
+                lane.credit_max = lane.credit_max.max(tasks);
+                Ok(())
+            }
+            Frame::Started { attempt, from } => self.started(session, attempt, from),
+            Frame::Output { attempt, stream, offset, octets } => {
+                self.output(session, attempt, stream, offset, octets)
+            }
+            Frame::Result { attempt, status, octets } => self.result(session, attempt, status, octets),
+            Frame::Hello { .. }
+            | Frame::Task { .. }
+            | Frame::Window { .. }
+            | Frame::Ack { .. }
+            | Frame::Cancel { .. }
+            | Frame::Recall { .. } => Err("it speaks like a client".to_owned()),
+        }
+    }
+
+    /// An execution began, from the beginning or from a checkpoint.
+    fn started(&mut self, session: SessionId, attempt: Attempt, from: u64) -> Result<(), String> {
+        let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
+        let Some(assigned) =
+            lane.assigned.get_mut(&attempt.task).filter(|assigned| assigned.number == attempt.number)
+        else {
+            return Err(format!("{attempt} started, but it is not there"));
+        };
+        if assigned.started {
+            return Err(format!("{attempt} started twice"));
+        }
+        assigned.started = true;
+        assigned.received = from;
+        let continues = assigned.continues;
+        if assigned.cancelled {
+            return Ok(());
+        }
+        let (Some(worker), Some(task)) = (lane.element, self.tasks.get_mut(attempt.task)) else {
+            return Ok(());
+        };
+        let before = task.kept.take();
+        match before {
+            Some(kept) if from > 0 && kept.number == continues && kept.octets >= from => {
+                task.kept = Some(Kept { number: attempt.number, octets: from });
+                self.tasks.counts.continued += 1;
+                self.event(Event::Continued { attempt, of: continues, octets: from });
+            }
+            _ if from > 0 => return Err(format!("{attempt} continues what we do not have")),
+            Some(kept) => {
+                self.event(Event::Dropped { attempt: Attempt { task: attempt.task, number: kept.number } });
+            }
+            None => {}
+        }
+        let task = self.tasks.get_mut(attempt.task).expect("found above");
+        task.starts += 1;
+        let repeated = task.starts > 1;
+        self.tasks.counts.started += 1;
+        self.tasks.counts.repeated += u64::from(repeated);
+        if let Some(counts) = self.workers.get_mut(&worker) {
+            counts.started += 1;
+        }
+        self.event(Event::Started { attempt, worker });
+        Ok(())
+    }
+
+    /// What is over as soon as it began is not announced first.
+    fn surely_started(&mut self, session: SessionId, attempt: Attempt) -> Result<(), String> {
+        let assigned = self.lanes.get(&session).and_then(|lane| lane.assigned.get(&attempt.task));
+        if assigned.is_some_and(|assigned| assigned.number == attempt.number && !assigned.started) {
+            return self.started(session, attempt, 0);
+        }
+        Ok(())
+    }
+
+    fn output(
+        &mut self,
+        session: SessionId,
+        attempt: Attempt,
+        stream: Stream,
+        offset: u64,
+        octets: Vec<u8>,
+    ) -> Result<(), String> {
+        self.surely_started(session, attempt)?;
+        let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
+        let Some(assigned) =
+            lane.assigned.get_mut(&attempt.task).filter(|assigned| assigned.number == attempt.number)
+        else {
+            return Err(format!("output of {attempt}, but it is not there"));
+        };
+        let length = octets.len() as u64;
+        if offset != assigned.received {
+            return Err(format!("output of {attempt} at {offset}, not at {}", assigned.received));
+        }
+        assigned.received += length;
+        assigned.ungranted = assigned.ungranted.saturating_add(octets.len() as u32);
+        if assigned.ungranted > WINDOW {
+            return Err(format!("more output of {attempt} than its window"));
+        }
+        if assigned.cancelled {
+            return Ok(());
+        }
+        // Half a window is always on its way, so that a worker with steady output never waits for us.
+        if assigned.ungranted >= WINDOW / 2 {
+            let octets = std::mem::take(&mut assigned.ungranted);
+            lane.batch.push(&Frame::Window { attempt, octets });
+        }
+        if let Some(task) = self.tasks.get_mut(attempt.task) {
+            let kept = task.kept.get_or_insert(Kept { number: attempt.number, octets: 0 });
+            kept.octets += length;
+            self.event(Event::Chunk { attempt, stream, octets });
+        }
+        Ok(())
+    }
+
+    fn result(
+        &mut self,
+        session: SessionId,
+        attempt: Attempt,
+        status: Status,
+        octets: u64,
+    ) -> Result<(), String> {
+        if matches!(status, Status::Exited(_) | Status::Signalled(_) | Status::TimedOut) {
+            self.surely_started(session, attempt)?;
+        }
+        let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
+        let Some(worker) = lane.element else { return Ok(()) };
+        let Some(assigned) =
+            lane.assigned.get(&attempt.task).filter(|assigned| assigned.number == attempt.number).cloned()
+        else {
+            return Err(format!("a result of {attempt}, but it is not there"));
+        };
+        if assigned.received != octets {
+            return Err(format!("{octets} octets of {attempt} announced, {} came", assigned.received));
+        }
+        lane.assigned.remove(&attempt.task);
+        let refused = matches!(status, Status::Refused(_));
+        let accepts = matches!(status, Status::Exited(_) | Status::Signalled(_) | Status::TimedOut);
+        if assigned.cancelled || (!refused && !(accepts && self.config.journal)) {
+            if !refused {
+                lane.settle(attempt);
+            }
+        } else if accepts {
+            lane.unsettled.insert(attempt);
+            self.unrecorded.insert(attempt, session);
+        }
+        if assigned.cancelled {
+            // J11: the task is over; what it did all the same is of no interest.
+            if accepts {
+                self.discard(attempt, worker);
+            }
+            return Ok(());
+        }
+        match status {
+            Status::Exited(_) | Status::Signalled(_) | Status::TimedOut => {
+                lane.limit = (lane.limit + 1).min(lane.credit);
+                self.accept(attempt, worker, status, octets);
+            }
+            Status::Refused(refusal) => {
+                if refusal == Refusal::NoCredit {
+                    lane.limit = (lane.assigned.len() as u32).max(1).min(lane.credit);
+                }
+                if refusal == Refusal::OldAttempt {
+                    self.not_started(attempt.task, worker, "it had seen a later attempt".to_owned());
+                } else {
+                    self.tasks.requeue(attempt.task);
+                }
+            }
+            Status::CouldNotStart(why) => self.not_started(attempt.task, worker, why),
+            Status::Cancelled => self.not_started(attempt.task, worker, "it cancelled by itself".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// The task is over.
+    fn accept(&mut self, attempt: Attempt, worker: ElementId, status: Status, octets: u64) {
+        self.tasks.end(attempt.task).expect("what is at a lane and not cancelled is not over");
+        let counts = &mut self.tasks.counts;
+        counts.accepted += 1;
+        counts.succeeded += u64::from(status.is_success());
+        counts.octets += octets;
+        if let Some(counts) = self.workers.get_mut(&worker) {
+            counts.accepted += 1;
+        }
+        self.event(Event::Accepted { attempt, worker, status, octets });
+    }
+
+    /// This worker cannot do it; perhaps another one can.
+    fn not_started(&mut self, id: TaskId, worker: ElementId, why: String) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.refusals += 1;
+        task.not_at = Some(worker);
+        let times = task.refusals;
+        if times >= self.config.starts_max {
+            self.give_up(id, Cause::CouldNotStart { times, why });
+            return;
+        }
+        self.lose_output(id);
+        self.tasks.requeue(id);
+    }
+
+    /// The task is not tried again.
+    pub(super) fn give_up(&mut self, id: TaskId, cause: Cause) {
+        let Some(task) = self.tasks.end(id) else { return };
+        self.drop_kept(id, &task);
+        self.tasks.counts.failed += 1;
+        self.event(Event::Failed { task: id, cause });
+    }
+
+    /// The output so far belongs to an execution that will not be accepted.
+    pub(super) fn lose_output(&mut self, id: TaskId) {
+        if let Some(kept) = self.tasks.get_mut(id).and_then(|task| task.kept.take()) {
+            self.event(Event::Dropped { attempt: Attempt { task: id, number: kept.number } });
+        }
+    }
+
+    fn discard(&mut self, attempt: Attempt, worker: ElementId) {
+        self.tasks.counts.late += 1;
+        self.event(Event::Discarded { attempt, worker });
+    }
+
+    /// A worker that hung and was given up is back. Its tasks run elsewhere or are over: its results are counted and
+    /// nothing else (S3, J2). The end of its link, a little later, tells it to forget them.
+    pub(super) fn late(&mut self, session: SessionId, worker: ElementId, ppid: Ppid, bytes: &[u8]) {
+        if ppid != PPID || self.input == super::Stage::Over {
+            return;
+        }
+        for frame in Frames::of(bytes).map_while(Result::ok) {
+            if let Frame::Result { attempt, status, .. } = frame
+                && matches!(status, Status::Exited(_) | Status::Signalled(_) | Status::TimedOut)
+            {
+                self.discard(attempt, worker);
+            }
+        }
+        if self.timers.get(&Timer::Former(session)).is_none() {
+            self.timers.set(Timer::Former(session), self.now + LATE_SPEECH);
+        }
+    }
+}

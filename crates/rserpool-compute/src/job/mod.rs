@@ -1,0 +1,601 @@
+//! The client: runs a job on a pool.
+//!
+//! A [`Job`] is a node around a [`PoolUser`]. Tasks are handed in with [`Job::submit`], at any time; it looks around
+//! in the pool, holds one session ("lane") to every worker it can use, and keeps their slots busy:
+//!
+//! ```text
+//!   submit --> Queued --a lane has room--> At(lane) --Result--> accepted, failed or back to Queued
+//!                ^                            |
+//!                '------- lane lost ----------'  (or Moved: the session goes on elsewhere, from a checkpoint)
+//! ```
+//!
+//! Execution is at least once, acceptance exactly once: each execution is an attempt with a number of its own, and
+//! only the result of a task's present attempt counts. What else arrives is late: discarded and counted. Output
+//! belongs to an attempt as well: the application keeps it apart until [`Event::Accepted`] or [`Event::Dropped`].
+//!
+//! `lanes.rs` holds the sessions, `frames.rs` obeys what workers say, `losses.rs` what happens when they fall silent.
+
+mod books;
+mod frames;
+mod lanes;
+mod losses;
+#[cfg(test)]
+mod tests;
+
+use crate::WireError;
+use crate::protocol::{Attempt, Frame, JobId, Status, Stream, TaskId};
+use crate::work::Work;
+pub use books::{Counts, WorkerCounts};
+use books::{Place, Task, Tasks};
+use lanes::Lane;
+use rserpool::user::{self, FailoverCause, Failure, ResolutionId, SessionId};
+use rserpool::{ElementId, Input, Node, Output, PoolHandle, PoolUser, Random, Time, Timers};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+/// Settings of a job.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Registrars and timers.
+    pub user: user::Config,
+    /// The pool of the workers.
+    pub handle: PoolHandle,
+    /// The job's name: 128 random bits, never used for other tasks.
+    pub job: JobId,
+    /// Pause between two looks at who is in the pool. While nobody is there it begins at a tenth of this.
+    pub look_around: Duration,
+    /// Tasks held at a time; [`Job::submit`] refuses more until some are over.
+    pub tasks_max: usize,
+    /// Workers used at a time.
+    pub lanes_max: usize,
+    /// A task that was running on so many workers when they died (or hung) is not tried again: it may be what kills
+    /// them.
+    pub deaths_max: u32,
+    /// A task that so many workers could not start is not tried again.
+    pub starts_max: u32,
+    /// How long the late results of a hung worker are listened for, to count them.
+    pub late_patience: Duration,
+    /// How long tasks with a checkpoint wait for their session to find its next worker, before they start anew
+    /// anywhere.
+    pub move_patience: Duration,
+    /// Tasks are sent ahead of free slots as long as together they take no longer than this: long enough to hide the
+    /// way to the worker and back, short enough not to matter at the end of the job.
+    pub ahead: Duration,
+    /// The application keeps a journal: a result is acknowledged to its worker only after [`Job::recorded`].
+    pub journal: bool,
+}
+
+impl Config {
+    /// Settings of a job on this pool, with defaults for everything else.
+    pub fn new(user: user::Config, handle: PoolHandle, job: JobId) -> Self {
+        Self {
+            user,
+            handle,
+            job,
+            look_around: Duration::from_millis(500),
+            tasks_max: 100_000,
+            lanes_max: 128,
+            deaths_max: 5,
+            starts_max: 3,
+            late_patience: Duration::from_secs(30),
+            move_patience: Duration::from_secs(1),
+            ahead: Duration::from_millis(16),
+            journal: false,
+        }
+    }
+}
+
+/// Why a task is given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// It was running on this many workers when they died or hung.
+    WorkersDied {
+        /// How many.
+        times: u32,
+    },
+    /// Workers could not start it.
+    CouldNotStart {
+        /// How many tried.
+        times: u32,
+        /// What the last one said.
+        why: String,
+    },
+}
+
+impl fmt::Display for Cause {
+    /// Reads well after "task 7 failed: ".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WorkersDied { times } => write!(f, "{times} workers died or hung while it was running"),
+            Self::CouldNotStart { times, why } => write!(f, "{times} workers could not start it: {why}"),
+        }
+    }
+}
+
+/// What a job tells its application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A worker takes part from now on.
+    WorkerJoined {
+        /// Which.
+        worker: ElementId,
+        /// What it calls itself.
+        name: String,
+        /// Tasks it runs at a time.
+        slots: u32,
+    },
+    /// A worker is lost; its tasks run elsewhere.
+    WorkerLost {
+        /// Which.
+        worker: ElementId,
+        /// Why.
+        cause: FailoverCause,
+        /// Tasks it had that are not over.
+        tasks: usize,
+    },
+    /// A worker takes no more tasks and has none left.
+    WorkerLeft {
+        /// Which.
+        worker: ElementId,
+    },
+    /// A worker was given up because it does not speak the protocol (or not our version).
+    WorkerRefused {
+        /// Which.
+        worker: ElementId,
+        /// What it said, for people.
+        why: String,
+    },
+    /// There is no worker at the moment. Told when it begins and when the reason changes.
+    Waiting {
+        /// Why.
+        why: Failure,
+    },
+    /// A task runs.
+    Started {
+        /// Which execution.
+        attempt: Attempt,
+        /// Where.
+        worker: ElementId,
+    },
+    /// The execution goes on from a checkpoint: the first `octets` octets of output of the attempt before are its own
+    /// beginning, the others are to be forgotten.
+    Continued {
+        /// Which execution.
+        attempt: Attempt,
+        /// The number of the attempt before.
+        of: u32,
+        /// How much of its output stays, all streams together, in the order they came.
+        octets: u64,
+    },
+    /// Output of an execution, in order.
+    Chunk {
+        /// Which execution.
+        attempt: Attempt,
+        /// Where it belongs.
+        stream: Stream,
+        /// At least one octet.
+        octets: Vec<u8>,
+    },
+    /// What this execution put out is to be forgotten. Told only if there was something.
+    Dropped {
+        /// Which execution.
+        attempt: Attempt,
+    },
+    /// The task is over: this is its result, and what this execution put out is its output. Told once per task.
+    Accepted {
+        /// Which execution.
+        attempt: Attempt,
+        /// Where.
+        worker: ElementId,
+        /// `Exited`, `Signalled` or `TimedOut`.
+        status: Status,
+        /// Octets of output in all.
+        octets: u64,
+    },
+    /// The task is given up. Told instead of `Accepted`.
+    Failed {
+        /// Which task.
+        task: TaskId,
+        /// Why.
+        cause: Cause,
+    },
+    /// The task was cancelled. Told instead of `Accepted`.
+    Cancelled {
+        /// Which task.
+        task: TaskId,
+    },
+    /// A result came too late and was discarded: its task is over or runs elsewhere.
+    Discarded {
+        /// Which execution.
+        attempt: Attempt,
+        /// Where.
+        worker: ElementId,
+    },
+    /// [`Job::submit`] has room again, after it refused.
+    Room,
+    /// Every task is over and no more will come. The last event.
+    Finished(Counts),
+}
+
+/// Why a task was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// As many tasks as [`Config::tasks_max`] are not over yet: wait for [`Event::Room`].
+    Full,
+    /// Tasks are numbered upwards, so that none is taken twice.
+    NotIncreasing {
+        /// The highest task so far.
+        last: TaskId,
+    },
+    /// [`Job::finish`] was called.
+    Finished,
+    /// The work breaks a rule of the protocol.
+    Work(WireError),
+}
+
+impl fmt::Display for SubmitError {
+    /// Reads well after "cannot submit: ".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("too many tasks are not over yet"),
+            Self::NotIncreasing { last } => write!(f, "its number must be above {last}"),
+            Self::Finished => f.write_str("the job takes no more tasks"),
+            Self::Work(error) => write!(f, "malformed work: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for SubmitError {}
+
+/// A job on its pool. See the module.
+pub struct Job {
+    config: Config,
+    user: PoolUser,
+    /// The moment of the last call: what it started is finished in `poll`.
+    now: Time,
+    tasks: Tasks,
+    lanes: BTreeMap<SessionId, Lane>,
+    /// Workers left alone until then: they drain, cannot be reached or do not speak our protocol.
+    shunned: BTreeMap<ElementId, Time>,
+    /// Accepted results that are not recorded yet, and where their workers wait for the word.
+    unrecorded: BTreeMap<Attempt, SessionId>,
+    workers: BTreeMap<ElementId, WorkerCounts>,
+    timers: Timers<Timer>,
+    wishes: VecDeque<Output<Event>>,
+    resolution: Option<ResolutionId>,
+    /// When the last answer came, and how many workers it named.
+    looked: (Time, usize),
+    /// Looks in vain, one after the other.
+    vain: u32,
+    /// The reason last told for there being no worker.
+    waiting: Option<Failure>,
+    refused_full: bool,
+    input: Stage,
+}
+
+/// How far the job as a whole is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// More tasks may come.
+    Open,
+    /// No more tasks come.
+    Closed,
+    /// All are over and the application knows.
+    Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    LookAround,
+    /// Tasks with a checkpoint have waited long enough for their session.
+    Move(SessionId),
+    /// A hung worker is back and had time to say what it had to say.
+    Former(SessionId),
+    /// Slots are idle while tasks wait at a busy worker: call them back.
+    Recall,
+}
+
+impl Job {
+    /// A job without tasks. It looks around when the first task comes.
+    pub fn new(config: Config, random: Random) -> Self {
+        Self {
+            user: PoolUser::new(config.user.clone(), random),
+            config,
+            now: Time::ZERO,
+            tasks: Tasks::default(),
+            lanes: BTreeMap::new(),
+            shunned: BTreeMap::new(),
+            unrecorded: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            timers: Timers::default(),
+            wishes: VecDeque::new(),
+            resolution: None,
+            looked: (Time::ZERO, 0),
+            vain: 0,
+            waiting: None,
+            refused_full: false,
+            input: Stage::Open,
+        }
+    }
+
+    /// Takes a task. Its number has to be above those of all tasks before.
+    pub fn submit(&mut self, now: Time, task: TaskId, work: &Work) -> Result<(), SubmitError> {
+        self.submit_again(now, task, work, 0)
+    }
+
+    /// Takes a task that had attempts up to this number before, in a former life of the client: the next attempt has a
+    /// higher number, so that what workers may still hold of the former ones is told apart.
+    pub fn submit_again(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        work: &Work,
+        attempts: u32,
+    ) -> Result<(), SubmitError> {
+        self.now = now;
+        if self.input != Stage::Open {
+            return Err(SubmitError::Finished);
+        }
+        if let Some(last) = self.tasks.last
+            && task <= last
+        {
+            return Err(SubmitError::NotIncreasing { last });
+        }
+        if self.tasks.unfinished() >= self.config.tasks_max {
+            self.refused_full = true;
+            return Err(SubmitError::Full);
+        }
+        let work = work.emit().map_err(SubmitError::Work)?;
+        self.tasks.submit(task, Task::new(work, attempts));
+        self.look_around_for_more();
+        Ok(())
+    }
+
+    /// No more tasks come: when all are over, [`Event::Finished`] follows.
+    pub fn finish(&mut self, now: Time) {
+        self.now = now;
+        if self.input == Stage::Open {
+            self.input = Stage::Closed;
+        }
+    }
+
+    /// Cancels a task that is not over. False if it is over, or never was. From now on it is not started and no result
+    /// of it accepted.
+    pub fn cancel(&mut self, now: Time, task: TaskId) -> bool {
+        self.now = now;
+        let Some(cancelled) = self.tasks.end(task) else { return false };
+        self.tasks.counts.cancelled += 1;
+        self.drop_kept(task, &cancelled);
+        match cancelled.place {
+            Place::Queued => {}
+            Place::At(session) => {
+                let lane = self.lanes.get_mut(&session).expect("a task is at a lane there is");
+                let assigned = lane.assigned.get_mut(&task).expect("lane and task know of each other");
+                assigned.cancelled = true;
+                let attempt = Attempt { task, number: assigned.number };
+                lane.batch.push(&Frame::Cancel { attempt });
+            }
+            Place::Moved(session) => {
+                self.lanes.get_mut(&session).expect("a task is at a lane there is").moved.remove(&task);
+            }
+        }
+        self.event(Event::Cancelled { task });
+        true
+    }
+
+    /// Cancels every task that is not over and takes no more.
+    pub fn cancel_all(&mut self, now: Time) {
+        self.finish(now);
+        for task in self.tasks.ids() {
+            self.cancel(now, task);
+        }
+    }
+
+    /// An accepted result is safe: its worker may forget it. Needed only with [`Config::journal`].
+    pub fn recorded(&mut self, now: Time, attempt: Attempt) {
+        self.now = now;
+        // A worker that is gone meanwhile waits for nothing.
+        let Some(session) = self.unrecorded.remove(&attempt) else { return };
+        if let Some(lane) = self.lanes.get_mut(&session) {
+            lane.settle(attempt);
+        }
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        self.tasks.counts
+    }
+
+    /// Tasks that wait for a slot.
+    pub fn queued(&self) -> usize {
+        self.tasks.queued()
+    }
+
+    /// Tasks that are not over.
+    pub fn unfinished(&self) -> usize {
+        self.tasks.unfinished()
+    }
+
+    /// What each worker did; at most [`WORKERS_MAX`] are told apart.
+    pub fn workers(&self) -> &BTreeMap<ElementId, WorkerCounts> {
+        &self.workers
+    }
+
+    /// Workers that take part now.
+    pub fn worker_count(&self) -> usize {
+        self.lanes.values().filter(|lane| lane.is_ready()).count()
+    }
+
+    /// Where every task is that is at a worker: by task, the number of the execution and the worker.
+    pub fn running(&self) -> impl Iterator<Item = (Attempt, ElementId)> + '_ {
+        self.lanes.values().filter_map(|lane| lane.element.map(|worker| (lane, worker))).flat_map(
+            |(lane, worker)| {
+                let live = lane.assigned.iter().filter(|(_, assigned)| !assigned.cancelled);
+                live.map(move |(&task, assigned)| (Attempt { task, number: assigned.number }, worker))
+            },
+        )
+    }
+
+    /// Audits what has to hold between any two calls. Panics with what is wrong.
+    ///
+    /// J1: submitted = queued + at workers + accepted + failed + cancelled. J10: no lane has more tasks than its
+    /// credit. And each task is in one place, which knows of it.
+    pub fn check(&self) {
+        let counts = self.tasks.counts;
+        let over = counts.accepted + counts.failed + counts.cancelled;
+        assert_eq!(counts.submitted, self.tasks.unfinished() as u64 + over, "J1: {counts:?}");
+        self.tasks.check();
+        for (&id, lane) in &self.lanes {
+            let credit = lane.credit_max as usize;
+            assert!(
+                lane.assigned.len() + lane.unsettled.len() <= credit,
+                "J10: {} tasks",
+                lane.assigned.len()
+            );
+            for (&task, assigned) in &lane.assigned {
+                let held = self.tasks.get(task);
+                let here =
+                    held.is_some_and(|held| held.place == Place::At(id) && held.attempts == assigned.number);
+                assert!(here != assigned.cancelled, "S4: task {task} at {id}: {held:?}, {assigned:?}");
+            }
+            for task in lane.moved.keys() {
+                let held = self.tasks.get(*task);
+                assert_eq!(held.map(|held| held.place), Some(Place::Moved(id)), "task {task}");
+            }
+        }
+        for (task, held) in self.tasks.iter() {
+            match held.place {
+                Place::Queued => {}
+                Place::At(session) => {
+                    assert!(self.lanes[&session].assigned.contains_key(&task), "task {task}")
+                }
+                Place::Moved(session) => {
+                    assert!(self.lanes[&session].moved.contains_key(&task), "task {task}")
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.wishes.push_back(Output::Event(event));
+    }
+
+    /// Tells the application to forget the output it keeps for a task, if there is any.
+    fn drop_kept(&mut self, task: TaskId, held: &Task) {
+        if let Some(kept) = held.kept {
+            self.event(Event::Dropped { attempt: Attempt { task, number: kept.number } });
+        }
+    }
+
+    /// Brings everything forward that the last calls made possible. True if something happened.
+    fn proceed(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(output) = self.user.poll() {
+            moved = true;
+            if let Some(event) = self.told(output) {
+                self.hear(event);
+            }
+        }
+        self.feed();
+        for (&id, lane) in &mut self.lanes {
+            for message in lane.batch.take() {
+                moved = true;
+                // A lane that is losing its worker learns so from the next event; its tasks are sent again then.
+                let _ = self.user.send(self.now, id, crate::protocol::PPID, message);
+            }
+        }
+        self.close_finished() || moved
+    }
+
+    /// Passes the user's wishes on; its events are for us.
+    fn told(&mut self, output: Output<user::Event>) -> Option<user::Event> {
+        self.wishes.push_back(match output {
+            Output::Event(event) => return Some(event),
+            Output::Open { link, door, to, greeting } => Output::Open { link, door, to, greeting },
+            Output::Send { link, ppid, bytes } => Output::Send { link, ppid, bytes },
+            Output::Close { link, how } => Output::Close { link, how },
+            Output::Announce { channel, bytes } => Output::Announce { channel, bytes },
+        });
+        None
+    }
+
+    fn hear(&mut self, event: user::Event) {
+        match event {
+            user::Event::Resolved { resolution, result } if self.resolution == Some(resolution) => {
+                self.resolution = None;
+                self.looked_around(result);
+            }
+            user::Event::Connected { session, element, resumed, .. } => {
+                self.connected(session, element, resumed)
+            }
+            user::Event::Message { session, ppid, bytes } => self.message(session, ppid, &bytes),
+            user::Event::Late { session, element, ppid, bytes } => self.late(session, element, ppid, &bytes),
+            user::Event::FailingOver { session, cause, .. } => self.lane_lost(session, cause),
+            user::Event::Waiting { session, why } => self.lane_waits(session, why),
+            user::Event::Failed { session, why } => {
+                self.drop_lane(session);
+                self.wait(why);
+            }
+            // A resolution we no longer wait for, or news of a kind that came after this was written.
+            _ => {}
+        }
+    }
+
+    fn close_finished(&mut self) -> bool {
+        if self.refused_full && self.tasks.unfinished() <= self.config.tasks_max / 2 {
+            self.refused_full = false;
+            self.event(Event::Room);
+        }
+        let over = self.tasks.unfinished() == 0 && self.unrecorded.is_empty();
+        if self.input != Stage::Closed || !over {
+            return false;
+        }
+        self.input = Stage::Over;
+        let sessions: Vec<_> = self.lanes.keys().copied().collect();
+        for session in sessions {
+            self.drop_lane(session);
+        }
+        self.timers = Timers::default();
+        self.event(Event::Finished(self.tasks.counts));
+        true
+    }
+}
+
+/// Workers whose counts are kept.
+pub const WORKERS_MAX: usize = 10_000;
+
+impl Node for Job {
+    type Event = Event;
+
+    fn handle(&mut self, now: Time, input: Input) {
+        self.now = now;
+        let is_wake = matches!(input, Input::Wake);
+        self.user.handle(now, input);
+        if !is_wake {
+            return;
+        }
+        // What the user found out goes first: it may make a timer of ours pointless.
+        self.proceed();
+        while let Some((_, timer)) = self.timers.take_due(now) {
+            match timer {
+                Timer::LookAround => self.look_around(),
+                Timer::Move(session) => self.give_up_moving(session),
+                Timer::Former(session) => self.user.forget_former(now, session),
+                Timer::Recall => self.recall(),
+            }
+        }
+    }
+
+    fn poll(&mut self) -> Option<Output<Event>> {
+        while self.wishes.is_empty() && self.proceed() {}
+        self.wishes.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        [self.user.deadline(), self.timers.next()].into_iter().flatten().min()
+    }
+}
