@@ -50,7 +50,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Inadmissible(refusal) => write!(f, "{refusal:?}"),
+            Self::Inadmissible(refusal) => refusal.fmt(f),
             Self::NoUsableUserAddress => {
                 f.write_str("no address of the service belongs to the host that registers")
             }
@@ -125,6 +125,16 @@ pub(super) fn asap_endpoint(element: &PoolElement) -> Option<Endpoint> {
             Some(Endpoint { protocol: Protocol::Sctp, addresses: addresses.clone(), port: *port })
         }
         _ => None,
+    }
+}
+
+/// True if the other end of a link is at the host where registrars reach the element.
+pub(super) fn lives_at(element: &PoolElement, link: &Endpoint) -> bool {
+    match &element.asap_transport {
+        Some(Transport::Sctp { addresses, .. }) => addresses
+            .iter()
+            .any(|one| link.addresses.iter().any(|other| one.to_canonical() == other.to_canonical())),
+        _ => false,
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Config {
     pub minimum_scope: Scope,
     /// Which of two initiators of a takeover wins: one setting for the whole operational scope.
     pub arbitration: Arbitration,
+    /// Count own selections as load until an element reports again: without it, old reports make plain Least Used send
+    /// everybody to the same element. The wire stays as the RFC has it.
+    pub count_selections: bool,
     /// Timers.
     pub timing: Timing,
     /// Bounds on everything that others could make grow.
@@ -41,6 +44,7 @@ impl Config {
             multicast: false,
             minimum_scope: Scope::SiteLocal,
             arbitration: Arbitration::default(),
+            count_selections: true,
             timing: Timing::default(),
             limits: Limits::default(),
         }
@@ -196,8 +200,13 @@ pub(super) const TABLE_OCTETS: usize = 1_400;
 /// Elements in one handle table response, as the reference sends them.
 pub(super) const TABLE_ITEMS: usize = 128;
 
-/// Octets of any ASAP answer: the largest message of every transport (wire format 8.1, TCP mapping 6).
-pub(super) const ANSWER_OCTETS: usize = 65_000;
+/// Octets of the elements in any ASAP answer: the largest message of every transport (wire format 8.1, TCP mapping 6),
+/// less what stands around them.
+pub(super) const ANSWER_OCTETS: usize = 60_000;
+
+/// Octets of one element: two transports of 64 addresses take 2,600, so this leaves room for any policy or opaque address
+/// that is meant seriously, and for what messages put around an element.
+pub(super) const ELEMENT_OCTETS: usize = 32_768;
 
 #[cfg(test)]
 mod tests {

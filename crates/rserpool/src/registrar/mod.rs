@@ -1,66 +1,161 @@
-//! The registrar.
+//! The registrar: keeps the handlespace, watches the elements it is home of, and agrees with its peers.
+//!
+//! ```text
+//!   elements, users ---- ASAP ----> asap.rs        registration, resolution, reports
+//!                                     |  admission.rs: who may register what from where
+//!                                   watch.rs       keep-alives, life times, adoption, probes
+//!                                     |
+//!                                  handlespace
+//!                                     |
+//!   peers <------------- ENRP ----- replication.rs updates out and in, contests about a home
+//!                                   table.rs       whole tables, part by part
+//!                                   resync.rs      the audit, and what follows a difference
+//!                                   peers.rs       who is there; presence; silence
+//!                                   startup.rs     learning from a mentor
+//!                                   takeover.rs    what becomes of the elements of a dead peer
+//!   everybody <-- announcements --- announce.rs
+//! ```
+//!
+//! This file holds the state and the one place where facts become calls. An element is named by its pool and its
+//! identifier everywhere here ([`Key`]). Two rules explain most of the rest:
+//!
+//! * *The element's own word decides.* A home is changed at once by what the element itself said last (its registration,
+//!   or its answer to a keep-alive with the H flag, both of which its new home announces); a table, a takeover or a
+//!   removal by somebody else counts for less.
+//! * *Who convicts must have been awake.* A timer served late by more than a quarter of its span proves nothing about
+//!   the other side: the question is asked again, and one more span waited.
 
 mod admission;
+mod announce;
+mod asap;
+mod audit;
 mod config;
 mod event;
+mod gate;
+mod links;
+mod peers;
+mod replication;
+mod resync;
+mod startup;
+mod table;
+mod takeover;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 pub use admission::Refusal;
 pub use config::{Arbitration, Config, Limits, Rate, Scope};
 pub use event::{Counters, Event, PeerLoss, Rejection, Removal, TakeoverEnd};
+pub use peers::{PeerState, PeerView};
 
-use crate::{Endpoint, Handlespace, Input, Node, Outbox, Output, Random, RegistrarId, Time};
+use crate::handlespace::Settings;
+use crate::link::Frame;
+use crate::{
+    Channel, Door, ElementId, Ending, Handlespace, Input, LinkId, Node, Outbox, Output, PoolHandle, Ppid,
+    Random, RegistrarId, Time, Timers,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// The name of an element in the scope.
+type Key = (PoolHandle, ElementId);
 
 /// A registrar.
 pub struct Registrar {
     id: RegistrarId,
     config: Config,
+    random: Random,
+    phase: startup::Phase,
     handlespace: Handlespace,
-    counters: Counters,
+    timers: Timers<Timer>,
+    links: BTreeMap<LinkId, links::Link>,
     outbox: Outbox<Event>,
+    counters: Counters,
+    gates: gate::Gates,
+
+    /// What it knows of each element it is home of.
+    watches: BTreeMap<Key, watch::Watch>,
+    /// Elements taken over that wait for their turn to be adopted.
+    unadopted: VecDeque<Key>,
+    /// Elements being adopted: the question with the H flag is under way.
+    adopting: BTreeSet<Key>,
+    /// Elements of peers being probed because a user reported them.
+    probes: BTreeMap<Key, LinkId>,
+    /// Elements that a peer claims although their link with this registrar is up.
+    contests: BTreeMap<Key, replication::Contest>,
+    /// Resolutions of pools that are unknown while starting up, oldest first.
+    held: VecDeque<asap::Held>,
+
+    peers: BTreeMap<RegistrarId, peers::Peer>,
+    /// Where registrars are, or were, whose identifier is not known.
+    seeds: Vec<peers::Seed>,
+    /// How far each table download got: by peer, and whether it wanted this registrar's own elements only.
+    downloads: BTreeMap<(RegistrarId, bool), Key>,
+    /// Registrars heard on the ASAP announcement channel, and when.
+    announcers: BTreeMap<RegistrarId, Time>,
 }
 
-/// A peer as [`Registrar::peers`] shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerView {
-    /// Its identifier.
-    pub id: RegistrarId,
-    /// Its ENRP endpoint, if it is known.
-    pub endpoint: Option<Endpoint>,
-    /// How things stand.
-    pub state: PeerState,
-    /// Elements it owns according to this registrar's handlespace.
-    pub elements: usize,
-    /// The last checksum it sent is that of this registrar's copy of its elements; `None`: it sent none yet.
-    pub in_step: Option<bool>,
-}
-
-/// How things stand with a peer.
+/// What this registrar waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum PeerState {
-    /// Somebody mentioned it; it has not spoken itself.
-    Unconfirmed,
-    /// It spoke recently.
-    Alive,
-    /// It is silent and was asked for a sign of life.
-    Asked,
-    /// It is dead, and this registrar wants to take over its elements.
-    TakingOver,
-    /// Another registrar takes over its elements.
-    LeftTo(RegistrarId),
+enum Timer {
+    /// The end of the patience for finding a mentor.
+    Start,
+    /// The end of the patience with the mentor, or of the pause before the next attempt.
+    Mentor,
+    /// The next presence.
+    Presence,
+    /// The next announcement.
+    Announce,
+    /// The oldest resolution held back has waited long enough.
+    Held,
+    /// The next question to an element, or the end of the patience for its answer.
+    KeepAlive(Key),
+    /// The end of a registration.
+    Life(Key),
+    /// The end of the patience with the element of a peer.
+    Probe(Key),
+    /// The next step of a contest.
+    Contest(Key),
+    /// The end of the patience with a peer, whatever it is expected to do.
+    Peer(RegistrarId),
+    /// The end of the patience with a table that a peer sends.
+    Resync(RegistrarId),
+    /// The end of the patience with a peer that reads a table here.
+    Download(RegistrarId, bool),
 }
 
 impl Registrar {
-    /// A registrar with nothing in it. It starts up with the first fact it is told; the deadline until then is the
+    /// A registrar with nothing in it. It starts up with the first fact it is told; until then its deadline is the
     /// world's first moment, so an early [`Input::Wake`] is all it needs.
     pub fn new(config: Config, mut random: Random) -> Self {
         let id = config.id.filter(|id| id.is_defined()).unwrap_or_else(|| RegistrarId(random.nonzero_u32()));
+        let seeds = peers::Seed::configured(&config);
+        let handlespace = Handlespace::with_settings(Settings {
+            elements_max: config.limits.elements,
+            count_selections: config.count_selections,
+            ..Settings::registrar()
+        });
         Self {
             id,
             config,
-            handlespace: Handlespace::new(),
-            counters: Counters::default(),
+            random,
+            phase: startup::Phase::Unborn,
+            handlespace,
+            timers: Timers::default(),
+            links: BTreeMap::new(),
             outbox: Outbox::default(),
+            counters: Counters::default(),
+            gates: gate::Gates::default(),
+            watches: BTreeMap::new(),
+            unadopted: VecDeque::new(),
+            adopting: BTreeSet::new(),
+            probes: BTreeMap::new(),
+            contests: BTreeMap::new(),
+            held: VecDeque::new(),
+            peers: BTreeMap::new(),
+            seeds,
+            downloads: BTreeMap::new(),
+            announcers: BTreeMap::new(),
         }
     }
 
@@ -74,19 +169,9 @@ impl Registrar {
         &self.config
     }
 
-    /// Start-up is over.
-    pub fn is_ready(&self) -> bool {
-        false
-    }
-
     /// Its copy of the handlespace.
     pub fn handlespace(&self) -> &Handlespace {
         &self.handlespace
-    }
-
-    /// The peers it knows, by identifier; never itself.
-    pub fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
-        std::iter::empty()
     }
 
     /// What happened so far.
@@ -94,19 +179,86 @@ impl Registrar {
         &self.counters
     }
 
-    /// Audits the registrar against itself; panics with the reason if it is inconsistent.
-    pub fn check(&self) {
-        self.handlespace.check();
+    fn message(&mut self, now: Time, link: LinkId, ppid: Ppid, bytes: &[u8]) {
+        // A message may cross with our wish to end its link: then the link is no longer known, and that is all.
+        let Some(door) = self.links.get(&link).map(|link| link.door) else { return };
+        match (door, ppid) {
+            (Door::Asap, Ppid::ASAP) => self.asap(now, link, bytes),
+            (Door::Enrp, Ppid::ENRP) => self.enrp(now, link, bytes),
+            (_, Ppid::LINK) => match Frame::parse(bytes) {
+                Some(Frame::Ping(content)) => {
+                    self.outbox.send(link, Ppid::LINK, Frame::Pong(content).emit());
+                }
+                Some(Frame::Pong(_)) | None => {}
+            },
+            _ => {
+                self.reject(Some(door), Rejection::WrongProtocol);
+                self.end_link(now, link, Ending::Abort);
+            }
+        }
     }
+
+    fn due(&mut self, now: Time, at: Time, timer: Timer) {
+        match timer {
+            Timer::Start => self.mentor_wait_over(now),
+            Timer::Mentor => self.mentor_patience_over(now, at),
+            Timer::Presence => self.presence_due(now),
+            Timer::Announce => self.announce_due(now),
+            Timer::Held => self.answer_held(now),
+            Timer::KeepAlive(key) => self.keep_alive_due(now, at, key),
+            Timer::Life(key) => self.life_over(now, at, key),
+            Timer::Probe(key) => self.probe_over(now, at, key),
+            Timer::Contest(key) => self.contest_due(now, at, key),
+            Timer::Peer(peer) => self.peer_due(now, at, peer),
+            Timer::Resync(peer) => self.resync_patience_over(now, at, peer),
+            Timer::Download(peer, own_only) => {
+                self.downloads.remove(&(peer, own_only));
+            }
+        }
+    }
+
+    /// Counts a message that was not obeyed.
+    fn reject(&mut self, door: Option<Door>, reason: Rejection) {
+        *self.counters.rejected.entry(reason).or_default() += 1;
+        self.outbox.event(Event::Rejected { door, reason });
+    }
+}
+
+/// True if a timer was served so late that its end proves nothing about the other side.
+fn overslept(now: Time, at: Time, span: Duration) -> bool {
+    now.since(at) > span / 4
 }
 
 impl Node for Registrar {
     type Event = Event;
-    fn handle(&mut self, _now: Time, _input: Input) {}
+
+    fn handle(&mut self, now: Time, input: Input) {
+        self.begin(now);
+        match input {
+            Input::Accepted { link, door, peer } => self.accepted(link, door, peer),
+            Input::Opened { link, peer } => self.opened(now, link, peer),
+            Input::Message { link, ppid, bytes } => self.message(now, link, ppid, &bytes),
+            Input::Closed { link, cause } => self.closed(now, link, cause),
+            Input::Heard { channel: Channel::Asap, bytes, .. } => self.heard_asap(now, &bytes),
+            Input::Heard { channel: Channel::Enrp, from, bytes } => self.heard_enrp(now, from, &bytes),
+            // Alarms are served here only: a registrar that was held up finds its mail first, and a peer whose presence
+            // lies in that mail is not silent.
+            Input::Wake => {
+                while let Some((at, timer)) = self.timers.take_due(now) {
+                    self.due(now, at, timer);
+                }
+            }
+        }
+    }
+
     fn poll(&mut self) -> Option<Output<Event>> {
         self.outbox.take()
     }
+
     fn deadline(&self) -> Option<Time> {
-        None
+        match self.phase {
+            startup::Phase::Unborn => Some(Time::ZERO),
+            _ => self.timers.next(),
+        }
     }
 }
