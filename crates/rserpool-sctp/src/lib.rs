@@ -24,6 +24,12 @@
 //! * Hosts that follow RFC 6951 strictly are reached at 9899. A connection whose UDP port is not known tries both
 //!   ([`udp_ports`]) at once; the first that answers is used.
 //! * From then on the peer's UDP port is learned from packets whose verification tag is right (RFC 6951 §5.4).
+//!
+//! # Several addresses
+//!
+//! What is not here yet: sending to more than one address of a peer. Its other addresses are known, what comes from them
+//! is heard, HEARTBEATs from there are answered there, and data from there moves the association there; but it is the
+//! peer who has to notice that a path is dead.
 
 mod cookie;
 mod engine;

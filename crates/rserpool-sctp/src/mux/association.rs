@@ -20,6 +20,21 @@ const SMALL_MAX: usize = 16_384;
 /// The window told to a peer's data while it is already saying goodbye, see [`Association::hear`].
 const FAREWELL_WINDOW: u32 = 1 << 16;
 
+/// What a packet with the right tag means, before the engine hears it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing; the engine must not hear it.
+    Ignore,
+    /// Nobody is there, at one of the places we tried.
+    Refused,
+    /// The first answer to our INIT.
+    Answered,
+    /// The other side now is where this came from.
+    Moved,
+    /// No more than its content.
+    Plain,
+}
+
 /// One association, being opened or up.
 pub(super) struct Association {
     pub ports: Ports,
@@ -91,8 +106,47 @@ impl Association {
         self.unsent + self.held
     }
 
+    /// What a packet with the right tag means.
+    pub fn judge(&self, from: Path, packet: &Packet<'_>) -> Verdict {
+        let (abort, answer) = (packet.has(kind::ABORT), packet.first() == kind::INIT_ACK);
+        let elsewhere = from.remote != self.path.remote;
+        let tried = self.candidates.iter().any(|candidate| candidate.remote == from.remote);
+        if !self.knows(from.remote.ip()) {
+            return Verdict::Ignore;
+        }
+        if !self.up && !self.answered {
+            return match (abort, answer) {
+                (true, _) => Verdict::Refused,
+                (_, true) => Verdict::Answered,
+                _ => Verdict::Plain,
+            };
+        }
+        // A second answer, or a late refusal, from a place that was tried in vain.
+        if answer || (abort && elsewhere && tried) {
+            return Verdict::Ignore;
+        }
+        if !self.up {
+            // Data that overtook the COOKIE ACK is discarded (RFC 9260 §6); the engine would take it.
+            let early = packet.has(kind::DATA) && packet.first() != kind::COOKIE_ACK;
+            return if early { Verdict::Ignore } else { Verdict::Plain };
+        }
+        // RFC 6951 §5.4: the UDP port follows what is heard. Another of its addresses is used once it uses it.
+        let same_host = from.remote.ip() == self.path.remote.ip();
+        if elsewhere && (same_host || packet.has(kind::DATA) || packet.has(kind::SACK)) {
+            return Verdict::Moved;
+        }
+        Verdict::Plain
+    }
+
+    /// Somebody answered our INIT, or showed a cookie we gave to an INIT of its own. It listed these addresses.
+    pub fn answered_from(&mut self, from: Path, listed: Vec<IpAddr>) {
+        self.path = from;
+        self.listed = listed;
+        self.answered = true;
+    }
+
     /// True if this is one of the other side's addresses, as far as we know them.
-    pub fn knows(&self, ip: IpAddr) -> bool {
+    fn knows(&self, ip: IpAddr) -> bool {
         self.path.remote.ip() == ip
             || self.listed.contains(&ip)
             || self.candidates.iter().any(|candidate| candidate.remote.ip() == ip)

@@ -108,9 +108,7 @@ impl Mux {
         let Some(association) = self.associations.get_mut(&id) else { return };
         let was_up = association.up;
         if !was_up {
-            association.listed.clone_from(&opened.addresses);
-            association.path = from;
-            association.answered = true;
+            association.answered_from(from, opened.addresses.clone());
         }
         self.secret.seed_engine();
         let turn = self.hear(now, plain, id);

@@ -1,26 +1,25 @@
 //! The stack: all associations of one process.
 //!
 //! A packet finds its association by verification tag and ports; where the tag cannot be known yet, or is the other
-//! side's, by address, UDP port and ports. Then the association's engine hears it, and what the engine did is settled:
-//! packets out, events out, timers set. Everything else is a stranger's (`strangers.rs`), and INIT and COOKIE ECHO have
-//! a way of their own (`handshake.rs`).
+//! side's, by address, UDP port and ports. Then the association's engine hears it, and what the engine did is settled.
 //!
 //! ```text
 //!            INIT, COOKIE ECHO --> handshake.rs --.
-//!  input ->  known tag ------------> deliver -----+--> engine --> settle --> outputs, events, timers
-//!            else -----------------> strangers.rs
+//!  input ->  known tag ----------> delivery.rs ---+--> engine --> settle.rs --> outputs, events, timers
+//!            else ---------------> strangers.rs
 //! ```
 
 mod api;
 mod association;
+mod delivery;
 mod handshake;
+mod settle;
 mod strangers;
 
 pub use api::{AssocId, Config, ConnectError, Event, Peer, SendError, Transmit, Why};
 
 use crate::Path;
-use crate::engine::Turn;
-use crate::packet::{Packet, Ports, REFLECTED, array, kind};
+use crate::packet::{Packet, Ports, kind};
 use crate::secret::Secret;
 use association::Association;
 use rserpool::{Ppid, Time, Timers};
@@ -117,9 +116,9 @@ impl Mux {
     pub fn free_port(&mut self) -> u16 {
         let used: BTreeSet<u16> = self.associations.values().map(|a| a.ports.local).collect();
         let start = self.secret.draw() as u16;
-        let ports = (0..=u16::MAX).map(|step| start.wrapping_add(step) | 0xc000);
-        let free = ports.into_iter().find(|port| !used.contains(port) && !self.listening.contains(port));
-        // All 16384 in use: then it is a matter of the peers, which `connect` decides.
+        let mut ports = (0..0x4000).map(|step| start.wrapping_add(step) | 0xc000);
+        let free = ports.find(|port| !used.contains(port) && !self.listening.contains(port));
+        // With all in use, `connect` finds out whether another association from this one is possible.
         free.unwrap_or(start | 0xc000)
     }
 
@@ -256,156 +255,6 @@ impl Mux {
         }
     }
 
-    /// The association a packet belongs to (RFC 9260 §8.5): by our tag; or by address, if the tag is the other side's.
-    fn find(&self, from: Path, packet: &Packet<'_>) -> Option<AssocId> {
-        let reflected = packet.chunks().any(|chunk| {
-            matches!(chunk.kind, kind::ABORT | kind::SHUTDOWN_COMPLETE) && chunk.flags & REFLECTED != 0
-        });
-        if reflected {
-            self.by_address.get(&(from.remote, packet.ports())).copied()
-        } else {
-            self.by_tag.get(&(packet.tag(), packet.ports())).copied()
-        }
-    }
-
-    /// A packet with a tag that only the other side can know.
-    fn deliver(&mut self, now: Time, from: Path, packet: &Packet<'_>, id: AssocId) {
-        let Some(association) = self.associations.get(&id) else { return };
-        if !association.knows(from.remote.ip()) || self.beyond_streams(packet) {
-            return;
-        }
-        let Some(association) = self.associations.get_mut(&id) else { return };
-        let elsewhere = from.remote != association.path.remote;
-        let abort = packet.has(kind::ABORT);
-        if !association.up && !association.answered {
-            if abort {
-                // The engine ignores it while it waits for an INIT ACK. One of several processes tried may say no
-                // while the right one says yes.
-                association.candidates.retain(|candidate| candidate.remote != from.remote);
-                if association.candidates.is_empty() {
-                    self.end_because(now, id, Why::Unreachable);
-                }
-                return;
-            }
-            if packet.first() == kind::INIT_ACK {
-                let init_ack = packet.chunks().next().map(|chunk| chunk.value).unwrap_or_default();
-                association.listed = crate::cookie::listed_addresses(init_ack);
-                association.path = from;
-                association.answered = true;
-                self.secret.seed_engine();
-            }
-        } else if !association.up && packet.has(kind::DATA) && packet.first() != kind::COOKIE_ACK {
-            // It overtook the COOKIE ACK. RFC 9260 §6: data is discarded in COOKIE-ECHOED; the engine would take it.
-            return;
-        } else if packet.first() == kind::INIT_ACK
-            || (abort && elsewhere && association.candidates.iter().any(|c| c.remote == from.remote))
-        {
-            // A second answer, or a late refusal, from a place that was tried in vain.
-            return;
-        } else if association.up && elsewhere {
-            let same_host = from.remote.ip() == association.path.remote.ip();
-            // RFC 6951 §5.4: the UDP port follows what is heard. Another of its addresses is used once it uses it.
-            if same_host || packet.has(kind::DATA) || packet.has(kind::SACK) {
-                self.move_to(id, from);
-            }
-        }
-        let turn = self.hear(now, packet, id);
-        self.carry_out(now, id, Some(from), turn);
-    }
-
-    /// Lets the engine hear a packet. The caller takes its turn.
-    fn hear(&mut self, now: Time, packet: &Packet<'_>, id: AssocId) -> Turn {
-        let Some(association) = self.associations.get_mut(&id) else { return Turn::default() };
-        let before = association.buffered();
-        association.hear(now, packet);
-        self.buffered = self.buffered + association.buffered() - before;
-        association.engine.turn()
-    }
-
-    /// True if a packet has data on streams that we never agreed to. The engine would keep something for each of them.
-    fn beyond_streams(&self, packet: &Packet<'_>) -> bool {
-        let streams = self.config.streams.max(1);
-        packet.chunks().filter(|chunk| chunk.kind == kind::DATA).any(|chunk| {
-            let stream = array(chunk.value, 4).map(u16::from_be_bytes);
-            stream.is_none_or(|stream| stream >= streams)
-        })
-    }
-
-    /// Carries out what an engine did.
-    fn settle(&mut self, now: Time, id: AssocId, answering: Option<Path>) {
-        let Some(association) = self.associations.get_mut(&id) else { return };
-        let turn = association.engine.turn();
-        self.carry_out(now, id, answering, turn);
-    }
-
-    /// Carries out what an engine did, and lets it go on as long as it can.
-    fn carry_out(&mut self, now: Time, id: AssocId, answering: Option<Path>, mut turn: Turn) {
-        loop {
-            let Some(association) = self.associations.get_mut(&id) else { return };
-            let before = association.buffered();
-            association.account(&self.config, &turn);
-            self.buffered = self.buffered + association.buffered() - before;
-            for packet in turn.packets {
-                self.transmit(id, answering, packet);
-            }
-            if turn.connected {
-                self.established(id, answering);
-            }
-            for (stream, ppid, bytes) in turn.messages {
-                self.events.push_back(Event::Message { assoc: id, stream, ppid, bytes });
-            }
-            if let Some(why) = turn.ended {
-                return self.end(id, why);
-            }
-            let Some(association) = self.associations.get_mut(&id) else { return };
-            if association.overrun() {
-                return self.end_because(now, id, Why::Overflow);
-            }
-            if !association.proceed(now) {
-                break;
-            }
-            turn = association.engine.turn();
-        }
-        self.set_timers(now, id);
-        self.refill(id);
-        self.shed(now);
-    }
-
-    /// Sends a packet of an engine to where it belongs.
-    fn transmit(&mut self, id: AssocId, answering: Option<Path>, bytes: Vec<u8>) {
-        let Some(association) = self.associations.get(&id) else { return };
-        match (Packet::trusted(&bytes).first(), answering) {
-            (kind::INIT, _) => {
-                let everywhere = association.candidates.iter();
-                self.outputs.extend(everywhere.map(|&path| Transmit { path, bytes: bytes.clone() }));
-            }
-            // RFC 9260 §8.3: a HEARTBEAT is answered to where it came from.
-            (kind::HEARTBEAT_ACK, Some(from)) => self.outputs.push_back(Transmit { path: from, bytes }),
-            _ => self.outputs.push_back(Transmit { path: association.path, bytes }),
-        }
-    }
-
-    /// An association came up.
-    fn established(&mut self, id: AssocId, from: Option<Path>) {
-        let Some(association) = self.associations.get_mut(&id) else { return };
-        if !association.established() {
-            return;
-        }
-        if !association.inbound {
-            self.connecting -= 1;
-        }
-        let path = from.unwrap_or(association.path);
-        self.find_by_tag(id);
-        self.move_to(id, path);
-        let Some(association) = self.associations.get(&id) else { return };
-        self.events.push_back(Event::Up {
-            assoc: id,
-            local_port: association.ports.local,
-            peer: Peer { addresses: association.addresses(), port: association.ports.remote, path },
-            inbound: association.inbound,
-        });
-    }
-
     /// From now on the association uses this path, and is found by it only (and by its tag).
     fn move_to(&mut self, id: AssocId, path: Path) {
         let Some(association) = self.associations.get_mut(&id) else { return };
@@ -447,61 +296,6 @@ impl Mux {
         self.associations.insert(id, association);
         self.find_by_tag(id);
         id
-    }
-
-    fn set_timers(&mut self, now: Time, id: AssocId) {
-        let Some(association) = self.associations.get(&id) else { return };
-        match association.engine.deadline() {
-            Some(at) if self.timers.get(&Timer::Engine(id)) != Some(at) => {
-                self.timers.set(Timer::Engine(id), at)
-            }
-            Some(_) => {}
-            None => drop(self.timers.clear(&Timer::Engine(id))),
-        }
-        let stall = association.full.then_some(now + self.config.stall_max);
-        let guard = association.closing.then_some(now + self.config.shutdown_max);
-        self.keep_timer(Timer::Stall(id), stall);
-        self.keep_timer(Timer::Guard(id), guard);
-    }
-
-    /// Sets a timer that is wanted and not set; clears one that is not wanted.
-    fn keep_timer(&mut self, timer: Timer, wanted: Option<Time>) {
-        match wanted {
-            Some(at) if self.timers.get(&timer).is_none() => self.timers.set(timer, at),
-            Some(_) => {}
-            None => drop(self.timers.clear(&timer)),
-        }
-    }
-
-    /// Tells whoever was refused a message that there is room again.
-    fn refill(&mut self, id: AssocId) {
-        let room = |association: &Association| association.unsent <= self.config.send_buffer / 2;
-        let all_room = self.buffered <= self.config.buffered_max / 4 * 3;
-        if self.all_full && all_room {
-            self.all_full = false;
-            for (&assoc, association) in &mut self.associations {
-                if association.starved && room(association) {
-                    association.starved = false;
-                    self.events.push_back(Event::Writable { assoc });
-                }
-            }
-        } else if let Some(association) = self.associations.get_mut(&id)
-            && association.starved
-            && !self.all_full
-            && room(association)
-        {
-            association.starved = false;
-            self.events.push_back(Event::Writable { assoc: id });
-        }
-    }
-
-    /// Makes room when all together keep too much: the one that received most goes first.
-    fn shed(&mut self, now: Time) {
-        while self.buffered > self.config.buffered_max {
-            let fullest = self.associations.iter().max_by_key(|(id, a)| (a.held, std::cmp::Reverse(**id)));
-            let Some((&id, _)) = fullest.filter(|(_, association)| association.held > 0) else { return };
-            self.end_because(now, id, Why::Overflow);
-        }
     }
 
     /// Ends an association from here, telling the other side if it is known.
