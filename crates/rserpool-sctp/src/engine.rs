@@ -132,12 +132,13 @@ impl Engine {
         turn
     }
 
-    /// Moves the engine's clock to `now`, but not beyond its earliest timer; up to that one only if it may fire.
+    /// Moves the engine's clock to `now`, but not beyond its earliest timer; up to that one only if it may fire. After
+    /// that the timer is due at `now` in our time, so whoever is told a packet late wakes right after.
     fn advance(&mut self, now: Time, fire: bool) {
         let due = self.socket.poll_timeout() - SocketTime::zero();
-        let latest = if fire { due } else { due.saturating_sub(Duration::from_nanos(1)) };
         let clock = now.since(Time::ZERO).saturating_sub(self.lag);
-        self.lag += clock.saturating_sub(latest);
+        self.lag += clock.saturating_sub(due);
+        let latest = if fire { due } else { due.saturating_sub(Duration::from_nanos(1)) };
         self.socket.advance_time(SocketTime::zero() + clock.min(latest));
     }
 }

@@ -344,6 +344,37 @@ fn the_udp_port_follows_what_is_heard() {
 }
 
 #[test]
+fn alarms_are_heard_through_incessant_mail() {
+    // Whoever is busy reading is late for every alarm; it must go off all the same.
+    let (mut world, ours, _) = World::pair(19);
+    world.cut = true;
+    world.send(0, ours, 0, Ppid::ASAP, b"to be sent again");
+    world.logging = true;
+    let from = Path { socket: 0, remote: (address(1), 3863).into() };
+    for _ in 0..100 {
+        world.now += 30 * MS;
+        world.with(0, |mux, now| mux.input(now, from, b"mail that means nothing"));
+        if world.hosts[0].mux.deadline() <= Some(world.now) {
+            world.with(0, |mux, now| mux.wake(now));
+        }
+    }
+    let again = world.log.iter().filter(|(_, _, _, bytes)| bytes[12] == 0).count();
+    assert_eq!(again, 4, "after 200, 600, 1400 and 3000 ms at the earliest");
+}
+
+#[test]
+fn a_stack_that_calls_itself_comes_to_an_end() {
+    let mut world = World::new(20);
+    let a = world.host(&[9901]);
+    let ours = world.connect(a, a, 9901);
+    world.run_for(10_000 * MS);
+    world.with(a, |mux, now| mux.abort(now, ours));
+    world.run_for(60_000 * MS);
+    assert_eq!(world.hosts[a].mux.associations(), 0);
+    assert_eq!(world.hosts[a].mux.deadline(), None);
+}
+
+#[test]
 fn equal_seeds_give_equal_traffic() {
     let traffic = |seed| {
         // What others drew from the thread's generator makes no difference.
