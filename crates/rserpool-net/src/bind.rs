@@ -132,6 +132,11 @@ fn udp_socket(at: SocketAddr) -> io::Result<UdpSocket> {
     if at.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    #[cfg(target_os = "linux")]
+    if at.is_ipv4() {
+        // Or a socket bound to all addresses would hear every group that anybody on this host has joined.
+        socket.set_multicast_all_v4(false)?;
+    }
     // Smaller buffers lose packets at full speed, which SCTP repairs; no reason to fail.
     let _ = socket.set_recv_buffer_size(UDP_BUFFER);
     let _ = socket.set_send_buffer_size(UDP_BUFFER);

@@ -5,8 +5,9 @@
 //! registrar also serves UDP 9899, where peers that follow RFC 6951 §5.1 to the letter look for it.
 
 use crate::Clock;
+use crate::groups::{ASAP_GROUP, ENRP_GROUP};
 use rserpool::{Endpoint, PoolHandle, Role};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 /// What a node wants of its world.
@@ -22,8 +23,9 @@ pub struct Config {
     pub service: DoorAt,
     /// The UDP port for peers that follow RFC 6951 to the letter.
     pub udp: UdpPort,
-    /// Hear and send announcements; the interface to do it on, or the system's choice if unspecified.
-    pub multicast: Option<Ipv4Addr>,
+    /// Hear and send announcements. `None`: nobody is heard and nobody told, so nobody's commands go to a stranger's
+    /// pool by accident.
+    pub multicast: Option<Multicast>,
     /// Bounds.
     pub limits: Limits,
     /// The clock; share one to compare moments of several nodes.
@@ -75,6 +77,24 @@ pub struct DoorAt {
     pub tcp: bool,
     /// Serve SCTP over UDP: accept, and be able to open.
     pub sctp: bool,
+}
+
+/// Where announcements are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Multicast {
+    /// The address of the interface to do it on; the system's choice if unspecified.
+    pub interface: Ipv4Addr,
+    /// The group where registrars announce themselves to elements and users.
+    pub asap: SocketAddrV4,
+    /// The group where registrars announce themselves to each other.
+    pub enrp: SocketAddrV4,
+}
+
+impl Default for Multicast {
+    /// The groups of the reference implementation: what everybody uses.
+    fn default() -> Self {
+        Self { interface: Ipv4Addr::UNSPECIFIED, asap: ASAP_GROUP, enrp: ENRP_GROUP }
+    }
 }
 
 /// The UDP port beside those of the doors.

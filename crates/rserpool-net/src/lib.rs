@@ -28,14 +28,16 @@ pub mod config;
 pub mod counters;
 pub mod driver;
 mod error;
+pub mod groups;
 pub mod ports;
 mod ready;
 pub mod route;
+pub mod sctp;
 pub mod tcp;
 pub mod transport;
 
 pub use clock::Clock;
-pub use config::{Bound, Config, DoorAt, Identity, Limits, UdpPort};
+pub use config::{Bound, Config, DoorAt, Identity, Limits, Multicast, UdpPort};
 pub use counters::{Counters, Reason};
 pub use driver::{App, Call, Events, Handle, Running, Stopped, drive, events, spawn};
 pub use error::Error;

@@ -1,10 +1,12 @@
 //! Everything a node is connected to: its transports, the groups it listens to, its inbox.
 
 use crate::bind::bind;
+use crate::groups::Groups;
+use crate::sctp::SctpOverUdp;
 use crate::tcp::Tcp;
 use crate::transport::{Inbox, Names, Transport};
 use crate::{Bound, Clock, Config, Counters, Error};
-use rserpool::{Cause, Input, LinkId, Output, Time};
+use rserpool::{Cause, Channel, Door, Input, LinkId, Output, Time};
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -15,6 +17,7 @@ pub struct Ports {
     clock: Clock,
     counters: Counters,
     transports: Vec<Box<dyn Transport>>,
+    groups: Groups,
     inbox: Inbox,
     /// Links the node ended while facts about them waited: these facts crossed with its wish and are not told.
     crossed: HashSet<LinkId>,
@@ -26,14 +29,22 @@ impl Ports {
         let counters = Counters::default();
         let names = Names::default();
         let (sockets, bound) = bind(config)?;
-        let tcp = Tcp::new(config, names, counters.clone(), sockets.tcp).map_err(Error::Reactor)?;
-        let ports = Self {
-            clock: config.clock,
-            counters,
-            transports: vec![Box::new(tcp)],
-            inbox: Inbox::new(),
-            crossed: HashSet::new(),
+        let tcp = Tcp::new(config, names.clone(), counters.clone(), sockets.tcp).map_err(Error::Reactor)?;
+        let mut transports: Vec<Box<dyn Transport>> = vec![Box::new(tcp)];
+        let groups = if sockets.udp.is_empty() {
+            Groups::join(config, |_| None)?
+        } else {
+            let sctp =
+                SctpOverUdp::new(config, names, counters.clone(), sockets.udp).map_err(Error::Reactor)?;
+            let groups = Groups::join(config, |channel| match channel {
+                Channel::Asap => sctp.socket_of(Door::Asap),
+                Channel::Enrp => sctp.socket_of(Door::Enrp),
+            })?;
+            transports.push(Box::new(sctp));
+            groups
         };
+        let (inbox, crossed) = (Inbox::new(), HashSet::new());
+        let ports = Self { clock: config.clock, counters, transports, groups, inbox, crossed };
         Ok((ports, bound))
     }
 
@@ -71,7 +82,8 @@ impl Ports {
                     transport.close(now, link, how);
                 }
             }
-            Output::Announce { .. } | Output::Event(_) => {}
+            Output::Announce { channel, bytes } => self.groups.announce(channel, &bytes),
+            Output::Event(_) => {}
         }
     }
 
@@ -107,6 +119,7 @@ impl Ports {
         for transport in &mut self.transports {
             transport.sweep(now, cx, &mut self.inbox);
         }
+        self.groups.sweep(cx, &mut self.inbox);
     }
 
     /// When [`wake`](Self::wake) is due.
