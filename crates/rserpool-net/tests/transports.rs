@@ -1,0 +1,324 @@
+//! What every transport must do, run on each of them over loopback.
+
+mod common;
+
+use common::*;
+use rserpool::{Cause, Door, Ending, Endpoint, Greeting, Input, LinkId, Ppid, Protocol};
+use rserpool_net::{Config, Limits, Reason};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+
+macro_rules! on_every_transport {
+    ($($name:ident),+ $(,)?) => {
+        mod tcp {
+            $(#[test] fn $name() { super::$name(rserpool::Protocol::Tcp); })+
+        }
+        mod sctp_over_udp {
+            $(#[test] fn $name() { super::$name(rserpool::Protocol::Sctp); })+
+        }
+    };
+}
+
+on_every_transport! {
+    both_ends_learn_of_a_link_and_who_is_there,
+    messages_of_all_sizes_arrive_whole_in_order_and_with_their_ppid,
+    what_is_said_before_the_link_stands_is_not_lost,
+    both_sides_talk_at_once,
+    a_graceful_end_comes_after_everything_that_was_said,
+    an_abort_tells_the_other_side,
+    a_node_that_stops_takes_its_leave,
+    a_vanished_process_is_lost,
+    nobody_there_is_unreachable,
+    a_link_closed_by_its_node_is_never_heard_of_again,
+    many_links_stay_apart,
+    a_side_that_does_not_read_overflows_and_others_do_not_suffer,
+    hostile_bytes_are_counted_and_change_nothing,
+    a_hung_node_finds_its_mail_before_its_alarm,
+}
+
+const DATA: Ppid = Ppid(0x5253_5031);
+
+fn both_ends_learn_of_a_link_and_who_is_there(protocol: Protocol) {
+    let (a, b) = (Actor::start(config(protocol)), Actor::start(config(protocol)));
+    let link = a.opens(&b.service());
+    let Input::Accepted { link: theirs, door, peer } = b.hears() else { panic!("accepted first") };
+    assert_eq!((door, peer.protocol), (Door::Service, protocol));
+    assert_eq!(peer.addresses, [Ipv4Addr::LOCALHOST]);
+    assert!(matches!(theirs, LinkId::Theirs(_)));
+    if protocol == Protocol::Sctp {
+        // SCTP links come from the door's own port.
+        assert_eq!(peer.port, a.service().port);
+    }
+    assert_eq!(a.hears(), Input::Opened { link, peer: b.service() });
+    a.hears_nothing_more();
+    b.hears_nothing_more();
+}
+
+fn messages_of_all_sizes_arrive_whole_in_order_and_with_their_ppid(protocol: Protocol) {
+    let (a, ours, b, theirs) = pair(protocol);
+    let around = |size: usize| [size - 1, size, size + 1];
+    let mut sizes = vec![1, 2, 3, 4, 5, 7, 8, 9, 16, 100];
+    for size in [256, 1_400, 4_096, 65_532, 65_536, 262_144] {
+        sizes.extend(around(size));
+    }
+    sizes.extend([(1 << 20) - 1, 1 << 20]);
+    for (place, &size) in sizes.iter().enumerate() {
+        let ppid = if place % 2 == 0 && size <= 65_532 { Ppid::ASAP } else { Ppid(place as u32) };
+        a.sends(ours, ppid, pattern(size, place as u64));
+        b.hears_message(theirs, ppid, &pattern(size, place as u64));
+        b.sends(theirs, ppid, pattern(size, !(place as u64)));
+        a.hears_message(ours, ppid, &pattern(size, !(place as u64)));
+    }
+    // And all of them one after the other, without waiting.
+    for (place, &size) in sizes.iter().enumerate() {
+        a.sends(ours, DATA, pattern(size, place as u64));
+    }
+    for (place, &size) in sizes.iter().enumerate() {
+        b.hears_message(theirs, DATA, &pattern(size, place as u64));
+    }
+    a.hears_nothing_more();
+    b.hears_nothing_more();
+}
+
+fn what_is_said_before_the_link_stands_is_not_lost(protocol: Protocol) {
+    let (a, b) = (Actor::start(config(protocol)), Actor::start(config(protocol)));
+    let to = b.service();
+    let link = a.tell(move |probe| {
+        let link = probe.outbox.open(Door::Service, to, Greeting::default());
+        for number in 0..100u8 {
+            probe.outbox.send(link, DATA, vec![number; 10]);
+        }
+        link
+    });
+    let theirs = b.hears_accepted();
+    for number in 0..100u8 {
+        b.hears_message(theirs, DATA, &[number; 10]);
+    }
+    a.hears_opened(link);
+    a.hears_nothing_more();
+    b.hears_nothing_more();
+}
+
+fn both_sides_talk_at_once(protocol: Protocol) {
+    let (a, ours, b, theirs) = pair(protocol);
+    let talk = |from: &Actor, link: LinkId, seed: u64| {
+        from.tell(move |probe| {
+            for number in 0..2_000 {
+                probe.outbox.send(link, DATA, pattern(1 + number as usize % 700, seed + number));
+            }
+        });
+    };
+    talk(&a, ours, 0);
+    talk(&b, theirs, 1 << 32);
+    for number in 0..2_000 {
+        b.hears_message(theirs, DATA, &pattern(1 + number as usize % 700, number));
+        a.hears_message(ours, DATA, &pattern(1 + number as usize % 700, (1 << 32) + number));
+    }
+    a.hears_nothing_more();
+    b.hears_nothing_more();
+}
+
+fn a_graceful_end_comes_after_everything_that_was_said(protocol: Protocol) {
+    let (a, ours, b, theirs) = pair(protocol);
+    a.tell(move |probe| {
+        for number in 0..20u64 {
+            probe.outbox.send(ours, DATA, pattern(50_000, number));
+        }
+        probe.outbox.close(ours, Ending::Graceful);
+    });
+    for number in 0..20 {
+        b.hears_message(theirs, DATA, &pattern(50_000, number));
+    }
+    b.hears_closed(theirs, Cause::Ended);
+    // A link that ended is no trouble for those who still speak of it.
+    b.sends(theirs, DATA, [1]);
+    b.closes(theirs, Ending::Graceful);
+    a.sends(ours, DATA, [1]);
+    a.hears_nothing_more();
+    b.hears_nothing_more();
+}
+
+fn an_abort_tells_the_other_side(protocol: Protocol) {
+    let (a, ours, b, theirs) = pair(protocol);
+    a.closes(ours, Ending::Abort);
+    b.hears_closed(theirs, Cause::Aborted);
+    let (again, back) = (a.opens(&b.service()), b.hears_accepted());
+    a.hears_opened(again);
+    b.closes(back, Ending::Abort);
+    a.hears_closed(again, Cause::Aborted);
+    a.hears_nothing_more();
+    b.hears_nothing_more();
+}
+
+fn a_node_that_stops_takes_its_leave(protocol: Protocol) {
+    let (a, ours, b, theirs) = pair(protocol);
+    a.sends(ours, DATA, pattern(300_000, 1));
+    a.stops();
+    b.hears_message(theirs, DATA, &pattern(300_000, 1));
+    b.hears_closed(theirs, Cause::Ended);
+    b.hears_nothing_more();
+}
+
+fn a_vanished_process_is_lost(protocol: Protocol) {
+    let (a, ours, b, theirs) = pair(protocol);
+    b.sends(theirs, DATA, [1]);
+    a.hears_message(ours, DATA, &[1]);
+    a.vanishes();
+    b.hears_closed(theirs, Cause::Lost);
+    b.hears_nothing_more();
+}
+
+fn nobody_there_is_unreachable(protocol: Protocol) {
+    // Held until the end, so that nobody else gets the number; a UDP socket that is not read answers nothing either.
+    let (tcp, udp) = loop {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let at = udp.local_addr().expect("bound");
+        if let Ok(tcp) = TcpListener::bind(at) {
+            break (tcp, udp);
+        }
+    };
+    let at: SocketAddr = udp.local_addr().expect("bound");
+    drop(tcp);
+    let a = Actor::start(config(protocol));
+    let to = Endpoint { protocol, addresses: vec![at.ip()], port: at.port() };
+    let link = a.opens(&to);
+    a.sends(link, DATA, [1]);
+    a.hears_closed(link, Cause::Unreachable);
+    a.hears_nothing_more();
+}
+
+fn a_link_closed_by_its_node_is_never_heard_of_again(protocol: Protocol) {
+    let (a, ours, b, theirs) = pair(protocol);
+    b.tell(move |probe| {
+        for number in 0..500u64 {
+            probe.outbox.send(theirs, DATA, pattern(1_000, number));
+        }
+    });
+    a.hears_message(ours, DATA, &pattern(1_000, 0));
+    a.closes(ours, Ending::Graceful);
+    b.hears_closed(theirs, Cause::Ended);
+    // What came before the wish was heard in order; after it nothing comes.
+    let mut number = 1;
+    while let Ok(fact) = a.try_hears() {
+        assert_eq!(fact, Input::Message { link: ours, ppid: DATA, bytes: pattern(1_000, number) });
+        number += 1;
+    }
+    a.hears_nothing_more();
+}
+
+fn many_links_stay_apart(protocol: Protocol) {
+    const LINKS: u64 = 300;
+    let b = Actor::start(config(protocol));
+    b.echoes();
+    // An SCTP port has one association with another port, so each opener has one of its own (a TCP one needs none).
+    let openers: Vec<Actor> = match protocol {
+        Protocol::Tcp => vec![Actor::start(config(protocol))],
+        Protocol::Sctp => (0..3).map(|_| Actor::start(config(protocol))).collect(),
+    };
+    for a in &openers {
+        let mut expected = BTreeMap::new();
+        for number in 0..LINKS / openers.len() as u64 {
+            let link = a.opens(&b.service());
+            let said = pattern(200, number);
+            a.sends(link, DATA, said.clone());
+            expected.insert(link, (false, said));
+        }
+        while !expected.is_empty() {
+            match a.hears() {
+                Input::Opened { link, .. } => expected.get_mut(&link).expect("asked for").0 = true,
+                Input::Message { link, ppid, bytes } => {
+                    assert_eq!(expected.remove(&link), Some((true, bytes)));
+                    assert_eq!(ppid, DATA);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        a.hears_nothing_more();
+    }
+    let mut accepted = std::collections::BTreeSet::new();
+    for _ in 0..LINKS {
+        assert!(accepted.insert(b.hears_accepted()), "no name is given twice");
+    }
+    b.hears_nothing_more();
+}
+
+fn a_side_that_does_not_read_overflows_and_others_do_not_suffer(protocol: Protocol) {
+    let limits = Limits { link_queue_max: 3 << 20, ..Limits::default() };
+    let a = Actor::start(Config { limits, ..config(protocol) });
+    let (hung, well) = (Actor::start(config(protocol)), Actor::start(config(protocol)));
+    let (to_hung, to_well) = (a.opens(&hung.service()), a.opens(&well.service()));
+    hung.hears_accepted();
+    let heard = well.hears_accepted();
+    for _ in 0..2 {
+        assert!(matches!(a.hears(), Input::Opened { .. }));
+    }
+    let release = hung.hangs();
+    let mut sent = 0;
+    let closed = loop {
+        if let Ok(fact) = a.try_hears() {
+            break fact;
+        }
+        assert!(sent < 64, "64 MiB are queued");
+        a.sends(to_hung, DATA, pattern(1 << 20, 0));
+        sent += 1;
+    };
+    assert_eq!(closed, Input::Closed { link: to_hung, cause: Cause::Overflow });
+    assert!(sent >= 3, "only {sent} MiB were taken");
+    assert_eq!(a.counters.get(Reason::Overflow), 1);
+    a.sends(to_well, DATA, [7; 7]);
+    well.hears_message(heard, DATA, &[7; 7]);
+    a.hears_nothing_more();
+    drop(release);
+}
+
+fn hostile_bytes_are_counted_and_change_nothing(protocol: Protocol) {
+    let (a, ours, b, theirs) = pair(protocol);
+    let at = b.service().socket_addresses().next().expect("an address");
+    let mut random = rserpool::Random::from_seed(99);
+    match protocol {
+        Protocol::Tcp => {
+            for seed in 0..200 {
+                let mut stream = std::net::TcpStream::connect(at).expect("it listens");
+                let mut octets = pattern(1 + random.below(3_000) as usize, seed);
+                if seed % 2 == 0 {
+                    octets[0] = 0;
+                }
+                // It may be closed before everything is written.
+                let _ = std::io::Write::write_all(&mut stream, &octets);
+            }
+            // Some are ended by a Hello that never comes, the others at once.
+            until("all are counted", || b.counters.seen().map(|(_, count)| count).sum::<u64>() >= 200);
+        }
+        Protocol::Sctp => {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+            for seed in 0..200 {
+                let mut octets = pattern(1 + random.below(1_400) as usize, seed);
+                if seed % 2 == 0 && octets.len() > 4 {
+                    octets[..2].copy_from_slice(&at.port().to_be_bytes());
+                    octets[2..4].copy_from_slice(&at.port().to_be_bytes());
+                }
+                socket.send_to(&octets, at).expect("sent");
+            }
+        }
+    }
+    a.sends(ours, DATA, pattern(10_000, 5));
+    b.hears_message(theirs, DATA, &pattern(10_000, 5));
+    b.hears_nothing_more();
+}
+
+fn a_hung_node_finds_its_mail_before_its_alarm(protocol: Protocol) {
+    let (a, ours, b, theirs) = pair(protocol);
+    b.handle.ask_blocking(|probe, now| probe.deadline = Some(now)).expect("it lives");
+    assert_eq!(b.hears(), Input::Wake);
+    let release = b.hangs_until_due();
+    for number in 0..10u64 {
+        a.sends(ours, DATA, pattern(100, number));
+    }
+    a.hears_nothing_more();
+    drop(release);
+    for number in 0..10 {
+        b.hears_message(theirs, DATA, &pattern(100, number));
+    }
+    assert_eq!(b.hears(), Input::Wake);
+    b.hears_nothing_more();
+}
