@@ -116,7 +116,8 @@ impl TestRegistrar {
         self.node.check();
     }
 
-    /// Time passes; every alarm is served at its moment.
+    /// Time passes; every alarm is served at its moment. (Presences to nobody are silent, so a registrar that is alone
+    /// says nothing but what a test is about.)
     pub fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         while let Some(next) = self.node.deadline().filter(|next| *next <= end) {
@@ -224,6 +225,10 @@ impl TestRegistrar {
 
     pub fn closes(&mut self, link: LinkId, how: Ending) {
         assert_eq!(self.says_next(), Output::Close { link, how });
+    }
+
+    pub fn quiet(&self) -> bool {
+        self.said.is_empty()
     }
 
     pub fn says_nothing_more(&mut self) {
