@@ -217,6 +217,43 @@ impl Timing {
     pub fn convergence_max(&self, delay: Duration) -> Duration {
         3 * (self.presence_interval * 9 / 8) + self.peer_no_response + 6 * delay
     }
+
+    /// After this much calm (nothing breaks, is repaired, starts or stops) every living element is known to every living
+    /// registrar. Either its home was taken over, or it found another one itself: its next registration (T4) finds the
+    /// old home silent (T2), a hunt with the longest patience follows, and the peers are told; a registrar that is new
+    /// itself first listened for a mentor.
+    pub fn resolvable_max(&self, delay: Duration, link_loss: Duration) -> Duration {
+        let taken_over = self.dead_peer_max(delay) + self.takeover_max(delay);
+        let found_another = self.reregistration_interval * 9 / 8
+            + self.registration_timeout * (1 + self.request_retries_max)
+            + self.hunt_timeout_max * 3 / 2
+            + self.mentor_wait;
+        link_loss + taken_over.max(found_another) + self.convergence_max(delay)
+    }
+
+    /// After this much calm an element that died or left is in no handlespace: its home may have died with it, and the
+    /// one who took over has to find it hung.
+    pub fn element_gone_max(&self, delay: Duration, link_loss: Duration) -> Duration {
+        let home = self.dead_peer_max(delay) + self.takeover_max(delay);
+        link_loss + home + self.hung_element_max(delay) + self.convergence_max(delay)
+    }
+
+    /// After this much calm without any work going on, registrars and elements agree about everything.
+    pub fn settled_max(&self, delay: Duration, link_loss: Duration) -> Duration {
+        self.resolvable_max(delay, link_loss).max(self.element_gone_max(delay, link_loss))
+            + self.convergence_max(delay)
+    }
+
+    /// In calm, a session with work to do makes progress within this as long as an element lives: the present one is
+    /// found hung, then a registrar and an element have to be found, each at the second try, after the longest pause.
+    /// `give_up`: how long the world's transport tries to open a link.
+    pub fn progress_max(&self, delay: Duration, give_up: Duration) -> Duration {
+        let noticed = self.heartbeat_timeout * 2 + self.heartbeat_interval;
+        let resolved =
+            self.resolution_timeout * (1 + self.request_retries_max) + self.hunt_timeout_max * 3 / 2;
+        let connected = self.connect_timeout.min(give_up) * 2 + self.failover_pause_max * 2;
+        noticed + resolved + connected + 12 * delay
+    }
 }
 
 #[cfg(test)]
@@ -238,6 +275,21 @@ mod tests {
                 "{profile:?}"
             );
         }
+    }
+
+    #[test]
+    fn bounds_build_on_one_another() {
+        for profile in [Profile::Realtime, Profile::Default, Profile::Rfc] {
+            let (t, delay, loss) = (Timing::of(profile), ms(20), ms(2_000));
+            assert!(t.hung_element_max(delay) < t.element_gone_max(delay, loss), "{profile:?}");
+            assert!(t.dead_peer_max(delay) < t.takeover_max(delay), "{profile:?}");
+            assert!(t.takeover_max(delay) < t.resolvable_max(delay, loss), "{profile:?}");
+            assert!(t.resolvable_max(delay, loss) < t.settled_max(delay, loss), "{profile:?}");
+            assert!(t.heartbeat_timeout < t.progress_max(delay, loss), "{profile:?}");
+        }
+        let t = Timing::of(Profile::Default);
+        assert_eq!(t.hung_element_max(ms(20)), ms(1_140));
+        assert_eq!(t.takeover_max(ms(20)), ms(3_540));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod address;
 mod cli;
+mod decode;
 mod exit;
 mod keeper;
 mod local;
@@ -37,6 +38,9 @@ fn run(command: Command) -> Result<Code, Failure> {
         Command::Keeper { scratch } => keeper::run(&scratch)
             .map(|()| Code::Done)
             .map_err(|cause| Failure::new(Code::Failed, format!("the keeper cannot go on: {cause}"))),
+        Command::Decode => decode::run(std::io::stdin().lock(), std::io::stdout().lock())
+            .map(|()| Code::Done)
+            .map_err(|cause| Failure::new(Code::CannotWrite, format!("the decoding cannot go on: {cause}"))),
         _ => Ok(Code::Usage),
     }
 }

@@ -150,6 +150,11 @@ where
         self.push(number, side, Frame::Bye(Cause::Lost));
     }
 
+    /// The next message to this host that the forger wants to change is changed. One forger at a time.
+    pub fn forge(&mut self, to: HostId, forger: super::Forger) {
+        self.forgers.insert(to, forger);
+    }
+
     /// True while nothing arrives from the first at the second.
     pub fn is_cut(&self, from: HostId, to: HostId) -> bool {
         self.paths.get(&(from, to)).is_some_and(|path| path.cut.is_some())

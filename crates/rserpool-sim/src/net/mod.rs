@@ -25,11 +25,14 @@ mod trace;
 mod tests;
 
 use link::{Frame, Link, Side};
-use rserpool::{Cause, Channel, Door, Ending, Endpoint, Input, LinkId, Node, Output, Protocol, Random, Time};
+use rserpool::{
+    Cause, Channel, Door, Ending, Endpoint, Input, LinkId, Node, Output, Ppid, Protocol, Random, Time,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
+pub(crate) use trace::Hash;
 pub use trace::Trace;
 
 /// A host of the network, in order of creation.
@@ -200,10 +203,14 @@ pub struct Net<N: Node> {
     datagrams: BTreeMap<u64, Datagram>,
     paths: BTreeMap<(HostId, HostId), Path>,
     queue: BTreeMap<(Time, u64), Event>,
+    forgers: BTreeMap<HostId, Forger>,
     order: u64,
     steps: u64,
     trace: Trace,
 }
+
+/// What becomes of a message on its way; `None`: it passes, the next one is tried.
+pub type Forger = fn(Ppid, &[u8]) -> Option<Vec<u8>>;
 
 /// So many `Wake` in one moment, without any other fact, mean that a node's deadline never moves.
 const SPINS_MAX: u32 = 1_000;
@@ -224,6 +231,7 @@ where
             datagrams: BTreeMap::new(),
             paths: BTreeMap::new(),
             queue: BTreeMap::new(),
+            forgers: BTreeMap::new(),
             order: 0,
             steps: 0,
             trace,
@@ -410,7 +418,13 @@ where
     }
 
     /// Hands a fact to a node, or leaves it in the mail of a process that does not run.
-    fn deliver(&mut self, host: HostId, input: Input) -> Option<Step<N::Event>> {
+    fn deliver(&mut self, host: HostId, mut input: Input) -> Option<Step<N::Event>> {
+        if let Input::Message { ppid, bytes, .. } = &mut input {
+            if let Some(forged) = self.forgers.get(&host).and_then(|forger| forger(*ppid, bytes)) {
+                *bytes = forged;
+                self.forgers.remove(&host);
+            }
+        }
         let of = &mut self.hosts[host.0];
         match of.state {
             State::Running if of.inbox.is_empty() => Some(self.told(host, Some(input))),
