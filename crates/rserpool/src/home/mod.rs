@@ -551,9 +551,9 @@ impl Home {
             self.ignored.excess += 1;
             return;
         }
-        if !line.id.is_defined() {
-            line.id = server;
-        }
+        // What the registrar says of itself on its own link is better than what an announcement said of its address: it
+        // may have died and come back under a new identifier since.
+        line.id = server;
         self.news.push_back(News::KeepAlive { link, server, home, handle, element });
     }
 
