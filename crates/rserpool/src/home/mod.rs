@@ -457,6 +457,10 @@ impl Home {
             line.id = self.known.id_at(&line.at);
         }
         self.end_hunt(out);
+        if self.leaving.take_if(|leaving| *leaving == link).is_some() {
+            // Back to the one we were about to leave: two registrars believe that they are the home.
+            self.timers.clear(&Timer::Leave);
+        }
         self.settled(out);
         if let Some(before) = self.home.replace(link)
             && let Some(line) = self.lines.get_mut(&before)

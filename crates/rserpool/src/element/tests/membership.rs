@@ -286,6 +286,27 @@ fn if_the_new_home_dies_before_it_accepted_the_old_one_is_home_again() {
 }
 
 #[test]
+fn a_home_that_is_taken_back_while_it_was_being_left_keeps_its_link() {
+    let (mut e, old) = registered(SAFE);
+    for (id, last) in [(1, 1), (2, 2)] {
+        let from = SocketAddr::from(([10, 0, 0, last], 3863));
+        e.overhears(from, &Message::ServerAnnounce { server: RegistrarId(id), transports: Vec::new() });
+    }
+    let new = e.accepts(1, Door::Asap, visitor(2));
+    e.hears(new, &keep_alive(2, true));
+    assert_eq!(e.says(new), ack());
+    e.hears(old, &keep_alive(1, true)); // after a partition both believe that they are the home
+    assert_eq!(e.says(old), ack());
+    e.says_nothing_more();
+    e.wait(500);
+    e.says_registration(old);
+    e.hears(old, &accepted());
+    e.closes(new, Ending::Graceful);
+    e.reports(Event::Registered { home: Some(RegistrarId(1)) });
+    e.says_nothing_more();
+}
+
+#[test]
 fn after_its_home_died_an_element_takes_the_registrar_that_took_over() {
     let (mut e, old) = registered(SAFE);
     e.ended(old, Cause::Lost);
