@@ -53,6 +53,8 @@ pub enum Act {
     Change(usize),
     /// An element wants another policy than the pool's.
     Contrary,
+    /// Elements that wanted another policy go away.
+    Silence,
     /// The next cookie to this element is falsified.
     Forge(usize),
 }
@@ -172,7 +174,7 @@ impl Plan {
             Fault::Leave => (Act::Leave(element), None),
             Fault::Join => (Act::Join, None),
             Fault::Change => (Act::Change(random.below(self.customers as u64) as usize), None),
-            Fault::Contrary => (Act::Contrary, None),
+            Fault::Contrary => (Act::Contrary, Some(Act::Silence)),
             Fault::Forgery => (Act::Forge(element), None),
         };
         self.schedule.push((at, act));

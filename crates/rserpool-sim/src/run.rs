@@ -107,9 +107,8 @@ fn perform(world: &mut World, act: &Act) {
         Act::Leave(number) => world.leaves(host(world, Who::Element(number))),
         Act::Join => world.joins_late(),
         Act::Change(number) => world.changes_element(host(world, Who::Customer(number))),
-        Act::Contrary => {
-            world.contradicts();
-        }
+        Act::Contrary => world.contradicts(),
+        Act::Silence => world.silences(),
         Act::Forge(number) => world.forges_cookie(host(world, Who::Element(number))),
     }
 }
@@ -117,6 +116,7 @@ fn perform(world: &mut World, act: &Act) {
 /// Everything is made whole. Some of the dead stay dead, but somebody of each role lives, and every customer does.
 fn healing(world: &mut World, plan: &Plan) {
     world.heals_all();
+    world.silences();
     let mut random = Random::from_seed(plan.scope.seed ^ 0x6865_616c);
     for host in world.net().hosts().collect::<Vec<_>>() {
         world.resume(host);

@@ -24,7 +24,7 @@ use rserpool::registrar::Arbitration;
 use rserpool::wire::asap::Message;
 use rserpool::wire::parameter::{Transport, TransportUse};
 use rserpool::{
-    Channel, Door, Endpoint, Load, Policy, PoolElement, PoolHandle, PoolUser, Ppid, Protocol, Random,
+    Channel, Door, Endpoint, Load, Output, Policy, PoolElement, PoolHandle, PoolUser, Ppid, Protocol, Random,
     Registrar, Time, Timing, element, registrar, user,
 };
 use std::net::SocketAddr;
@@ -196,13 +196,28 @@ impl World {
         host
     }
 
-    /// A new element wants to join the pool with a policy that is not the pool's.
-    pub fn contradicts(&mut self) -> HostId {
+    /// A new element wants to join the pool with a policy that is not the pool's. It goes away once it has its answer.
+    ///
+    /// Only while the pool is there and everybody can talk, so that it is not the pool that contradicts the newcomer: an
+    /// element that was refused does not ask again by itself.
+    pub fn contradicts(&mut self) {
+        let mut registrars =
+            self.roster.registrars.iter().filter_map(|host| self.net.node(*host)?.registrar());
+        let handle = &self.scope.demand.handle;
+        if !self.net.is_calm() || !registrars.all(|r| r.handlespace().pool_len(handle) > 0) {
+            return;
+        }
         self.counts.fault(Fault::Contrary);
         let host = self.net.host(format!("contrary-{}", self.roster.contrary.len() + 1));
         self.roster.contrary.push(host);
         self.start(host);
-        host
+    }
+
+    /// Contrary elements go away, answered or not.
+    pub fn silences(&mut self) {
+        for host in self.roster.contrary.clone() {
+            self.net.crash(host);
+        }
     }
 
     /// Starts a process on a host, with nothing but its settings: a new incarnation.
@@ -350,6 +365,13 @@ impl World {
         if let Err(violation) = found {
             self.net.note("check", &violation.to_string());
             self.violation.get_or_insert(violation);
+        }
+        let answered = step.wishes.iter().any(|(_, wish)| {
+            let Output::Event(Said::Element(event)) = wish else { return false };
+            matches!(event, element::Event::Registered { .. } | element::Event::Refused { .. })
+        });
+        if answered && self.roster.contrary.contains(&step.host) {
+            self.net.crash(step.host);
         }
     }
 
