@@ -22,6 +22,8 @@ pub struct Demand {
     pub window: u32,
     /// Pause before each further number.
     pub think: Duration,
+    /// Asks a registrar who would be next, after so many accepted answers; 0: never. It has no use for the answer.
+    pub curiosity: u32,
     /// Ask elements for signs of life.
     pub heartbeat: bool,
     /// Accepts whatever comes. A mistake made on purpose, for the tests of the checks.
@@ -246,6 +248,9 @@ impl Customer {
             true => Said::Accepted { job: id, index, attempt, sum },
             false => Said::Discarded { job: id, index },
         });
+        if counts && self.demand.curiosity > 0 && index % self.demand.curiosity == 0 {
+            self.user.resolve(now, self.demand.handle, 1);
+        }
         if over {
             self.user.close(now, session);
             self.job = None;

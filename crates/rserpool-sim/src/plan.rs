@@ -120,6 +120,7 @@ impl Plan {
         demand.window = 1 + random.below(4) as u32;
         demand.numbers = 10 + random.below(60) as u32;
         demand.think = each / demand.numbers;
+        demand.curiosity = random.below(5) as u32;
         self.scope.pace.work = Duration::from_millis(random.below(5));
         self.scope.pace.cookie_every = 1 + random.below(8) as u32;
         self.scope.pace.slots = 2 + random.below(10);

@@ -89,6 +89,7 @@ impl Scope {
                 numbers: 20,
                 window: 2,
                 think: Duration::from_millis(20),
+                curiosity: 0,
                 heartbeat: true,
                 careless: false,
             },

@@ -129,8 +129,12 @@ where
             self.trace.line(format!("{at:>12} {name:<12} {heard}"));
         }
         for wish in wishes {
-            if let Output::Event(event) = wish {
-                self.trace.line(format!("{at:>12} {name:<12} says {event:?}"));
+            match wish {
+                Output::Event(event) => self.trace.line(format!("{at:>12} {name:<12} says {event:?}")),
+                Output::Open { door, to, .. } => {
+                    self.trace.line(format!("{at:>12} {name:<12} -> {to} opens {door:?} link"));
+                }
+                _ => {}
             }
         }
     }
