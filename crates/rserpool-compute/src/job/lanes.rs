@@ -185,9 +185,9 @@ impl Job {
         }
         let now = self.now;
         self.shunned.retain(|_, until| *until > now);
+        let before = self.looked.1;
         match result {
             Ok((_, elements)) => {
-                self.vain = 0;
                 self.looked = (now, elements.len());
                 let useful = self.tasks.unfinished().min(self.config.lanes_max);
                 for element in elements {
@@ -197,18 +197,14 @@ impl Job {
                 }
             }
             Err(why) => {
-                self.vain += 1;
                 self.looked = (now, 0);
                 self.wait(why);
             }
         }
-        // A pool that is empty at the start fills soon: the first looks come fast.
+        // Workers come in company: after a change the next looks come fast.
+        self.vain = if self.looked.1 == before { self.vain + 1 } else { 0 };
         let pause = self.config.look_around;
-        let pause = if self.lanes.is_empty() {
-            pause.min(pause / 10 * 2u32.saturating_pow(self.vain.saturating_sub(1).min(10)))
-        } else {
-            pause
-        };
+        let pause = pause.min(pause / 10 * 2u32.saturating_pow(self.vain.min(10)));
         self.timers.set(Timer::LookAround, now + pause);
     }
 

@@ -43,7 +43,7 @@ pub struct Config {
     pub handle: PoolHandle,
     /// The job's name: 128 random bits, never used for other tasks.
     pub job: JobId,
-    /// Pause between two looks at who is in the pool. While nobody is there it begins at a tenth of this.
+    /// Pause between two looks at who is in the pool. While that changes, they come up to ten times as often.
     pub look_around: Duration,
     /// Tasks held at a time; [`Job::submit`] refuses more until some are over.
     pub tasks_max: usize,
@@ -269,7 +269,7 @@ pub struct Job {
     resolution: Option<ResolutionId>,
     /// When the last answer came, and how many workers it named.
     looked: (Time, usize),
-    /// Looks in vain, one after the other.
+    /// Looks that showed nothing new, one after the other.
     vain: u32,
     /// The reason last told for there being no worker.
     waiting: Option<Failure>,

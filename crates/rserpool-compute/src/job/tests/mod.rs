@@ -1,0 +1,556 @@
+//! What a job promises, one sentence each; then many jobs with many faults.
+
+mod world;
+
+use super::{Cause, Event, Job, SubmitError};
+use crate::fractal::{Rect, Scene};
+use crate::protocol::{Attempt, Status, TaskId};
+use crate::work::Work;
+use rserpool::user::{FailoverCause, Failure};
+use rserpool::{Random, Time};
+use std::time::Duration;
+use world::{World, command, id, spin};
+
+fn echo(text: &str) -> Work {
+    Work::Echo(text.into())
+}
+
+/// 300 rows of four pixels, 12 octets each.
+fn tile() -> Work {
+    let scene = Scene { width: 4, height: 300, iterations: 20, samples: 1, ..Scene::default() };
+    Work::Tile { scene, rect: Rect { left: 0, top: 0, width: 4, height: 300 } }
+}
+
+fn pixels() -> Vec<u8> {
+    let Work::Tile { scene, rect } = tile() else { unreachable!() };
+    scene.render(&rect)
+}
+
+fn attempt(task: u64, number: u32) -> Attempt {
+    Attempt { task: TaskId(task), number }
+}
+
+impl World {
+    fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| wanted(event)).count()
+    }
+
+    fn joined(&self) -> usize {
+        self.count(|event| matches!(event, Event::WorkerJoined { .. }))
+    }
+}
+
+#[test]
+fn every_task_gets_its_own_result() {
+    let mut world = World::new(1);
+    world.worker(1);
+    world.worker(2);
+    for task in 0..100 {
+        world.submit(task, &echo(&format!("task {task}")));
+    }
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 100);
+    for (task, result) in &world.results {
+        assert_eq!(result.output, format!("task {task}").into_bytes());
+        assert_eq!((&result.status, result.number), (&Status::Exited(0), 1));
+    }
+    let counts = world.job.counts();
+    assert_eq!((counts.submitted, counts.accepted, counts.succeeded), (100, 100, 100));
+    assert_eq!((counts.started, counts.repeated, counts.failovers, counts.late), (100, 0, 0, 0));
+    assert_eq!(world.events.last(), Some(&Event::Finished(counts)));
+}
+
+#[test]
+fn an_empty_job_finishes_without_a_word() {
+    let mut world = World::new(1);
+    world.run_to_the_end();
+    assert_eq!(world.events, [Event::Finished(super::Counts::default())]);
+}
+
+#[test]
+fn all_slots_of_all_workers_are_used() {
+    let mut world = World::new(2);
+    for slots in [1, 2, 3] {
+        world.worker(slots);
+    }
+    world.run_until(10);
+    for task in 0..60 {
+        world.submit(task, &spin(100));
+    }
+    world.run_to_the_end();
+    // Six slots, sixty tasks: ten rounds of 100 ms, and the ways between them.
+    assert!(world.now.since(Time::from_millis(10)) < Duration::from_millis(1050), "{}", world.now);
+    let shares: Vec<_> = world.job.workers().values().map(|worker| worker.accepted).collect();
+    assert_eq!(shares, [10, 20, 30]);
+}
+
+#[test]
+fn short_tasks_hide_the_way_to_the_worker() {
+    let mut world = World::new(3);
+    world.worker(1);
+    world.worker(1);
+    world.run_until(10);
+    for task in 0..1000 {
+        world.submit(task, &Work::Sleep(Duration::from_millis(10)));
+    }
+    world.run_to_the_end();
+    // Ideal: 5,000 ms.
+    let took = world.now.since(Time::from_millis(10));
+    assert!(took < Duration::from_millis(5_015), "{took:?}");
+}
+
+#[test]
+fn an_exit_status_is_a_result_and_not_tried_again() {
+    let mut world = World::new(4);
+    world.worker(1);
+    world.submit(1, &command("exit 3"));
+    world.run_to_the_end();
+    assert_eq!(world.results[&TaskId(1)].status, Status::Exited(3));
+    let counts = world.job.counts();
+    assert_eq!((counts.accepted, counts.succeeded, counts.started), (1, 0, 1));
+}
+
+#[test]
+fn the_tasks_of_a_dead_worker_run_elsewhere() {
+    let mut world = World::new(5);
+    world.worker(1);
+    world.worker(1);
+    for task in 0..20 {
+        world.submit(task, &spin(50));
+    }
+    world.run_until(200);
+    let before = world.results.len();
+    world.kill(0);
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 20);
+    let lost = world.count(|event| {
+        matches!(event, Event::WorkerLost { worker, cause: FailoverCause::Lost, .. } if *worker == id(0))
+    });
+    assert_eq!(lost, 1);
+    let counts = world.job.counts();
+    assert_eq!((counts.failovers, counts.repeated, counts.late), (1, 1, 0));
+    // One worker left: the rest, one after the other.
+    let took = world.now.since(Time::from_millis(200));
+    let ideal = Duration::from_millis(50) * (20 - before as u32);
+    assert!(took < ideal + Duration::from_millis(60), "{took:?} for {before} less than 20");
+}
+
+#[test]
+fn a_hung_worker_is_noticed_and_its_late_result_is_discarded_and_counted() {
+    let mut world = World::new(6);
+    world.worker(1);
+    world.worker(1);
+    for task in 0..40 {
+        world.submit(task, &spin(100));
+    }
+    world.run_until(350);
+    world.stop(0);
+    world.run_until(2_000);
+    let hung = Event::WorkerLost { worker: id(0), cause: FailoverCause::Hung, tasks: 1 };
+    assert_eq!(world.count(|event| *event == hung), 1);
+    world.go_on(0);
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 40);
+    let counts = world.job.counts();
+    assert_eq!((counts.failovers, counts.late, counts.repeated), (1, 1, 1));
+    let late = world.events.iter().find(|event| matches!(event, Event::Discarded { .. })).expect("counted");
+    let Event::Discarded { attempt, worker } = late else { unreachable!() };
+    assert_eq!((attempt.number, *worker), (1, id(0)));
+    assert_eq!(world.results[&attempt.task].number, 2);
+    assert_eq!(world.results[&attempt.task].worker, id(1));
+    // It takes part again.
+    assert_eq!(world.joined(), 3);
+    assert!(world.job.workers()[&id(0)].accepted > 5, "{:?}", world.job.workers());
+}
+
+#[test]
+fn the_only_worker_may_hang_and_come_back() {
+    let mut world = World::new(7);
+    world.worker(1);
+    for task in 0..5 {
+        world.submit(task, &spin(100));
+    }
+    world.run_until(250);
+    world.stop(0);
+    world.run_until(5_000);
+    assert_eq!(world.results.len(), 2);
+    world.go_on(0);
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 5);
+    assert_eq!(world.job.counts().late, 1);
+}
+
+#[test]
+fn a_worker_that_joins_gets_work_at_once() {
+    let mut world = World::new(8);
+    world.worker(1);
+    for task in 0..40 {
+        world.submit(task, &spin(100));
+    }
+    world.run_until(1_000);
+    let late = world.worker(1);
+    world.run_until(1_700);
+    assert!(world.job.running().any(|(_, worker)| worker == id(late)));
+    world.run_to_the_end();
+    assert!(world.job.workers()[&id(late)].accepted > 10);
+}
+
+#[test]
+fn without_workers_the_job_waits_says_so_once_and_goes_on_when_one_comes() {
+    let mut world = World::new(9);
+    world.submit(1, &echo("a"));
+    world.run_until(3_000);
+    assert_eq!(world.events, [Event::Waiting { why: Failure::UnknownPool }]);
+    world.worker(1);
+    world.run_to_the_end();
+    assert_eq!(world.results[&TaskId(1)].output, b"a");
+}
+
+#[test]
+fn all_workers_die_and_new_ones_finish_the_job() {
+    let mut world = World::new(10);
+    world.worker(2);
+    world.worker(2);
+    for task in 0..20 {
+        world.submit(task, &spin(100));
+    }
+    world.run_until(250);
+    world.kill(0);
+    world.kill(1);
+    world.run_until(3_000);
+    assert_eq!(world.results.len(), 8);
+    assert_eq!(world.events.last(), Some(&Event::Waiting { why: Failure::UnknownPool }));
+    world.worker(4);
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 20);
+    assert_eq!(world.job.counts().repeated, 4);
+}
+
+#[test]
+fn a_poison_task_fails_alone() {
+    let mut world = World::new(11);
+    for _ in 0..8 {
+        world.worker(1);
+    }
+    world.submit(0, &command("poison"));
+    for task in 1..40 {
+        world.submit(task, &spin(20));
+    }
+    world.run_to_the_end();
+    let poison = Cause::WorkersDied { times: 5 };
+    assert_eq!(world.failed.iter().collect::<Vec<_>>(), [(&TaskId(0), &poison)]);
+    assert_eq!(poison.to_string(), "5 workers died or hung while it was running");
+    assert_eq!(world.results.len(), 39);
+    assert_eq!(world.job.counts().failovers, 5);
+}
+
+#[test]
+fn a_task_no_worker_can_start_fails_with_the_reason() {
+    let mut world = World::new(12);
+    world.worker(1);
+    world.worker(1);
+    world.submit(0, &command("missing"));
+    world.submit(1, &echo("x"));
+    world.run_to_the_end();
+    let why = "no such program".to_owned();
+    assert_eq!(world.failed[&TaskId(0)], Cause::CouldNotStart { times: 3, why });
+    assert_eq!(world.results.len(), 1);
+}
+
+#[test]
+fn large_output_streams_with_bounded_memory() {
+    let mut world = World::new(13);
+    world.worker(1);
+    world.submit(0, &command("big 10000000"));
+    world.run_to_the_end();
+    let result = &world.results[&TaskId(0)];
+    assert_eq!(result.output.len(), 10_000_000);
+    let upwards = result.output.chunks(1 << 18).all(|part| part.len() > (1 << 17) || !part.is_empty());
+    assert!(upwards && world.job.counts().octets == 10_000_000);
+    // Windows are granted as output is taken: many chunks, none above the limit.
+    let mut chunks = 0;
+    for event in &world.events {
+        if let Event::Chunk { octets, .. } = event {
+            chunks += 1;
+            assert!(octets.len() <= crate::protocol::CHUNK_MAX);
+        }
+    }
+    assert!(chunks >= 39, "{chunks}");
+}
+
+#[test]
+fn output_of_an_attempt_that_dies_is_dropped_and_comes_once() {
+    let mut world = World::new(14);
+    world.worker(1);
+    world.worker(1);
+    // Slow enough to be caught in the middle: a message takes up to 20 ms.
+    world.delay = Duration::from_millis(20);
+    world.submit(0, &command("big 5000000"));
+    world.run_until_that(|world| world.count(|event| matches!(event, Event::Chunk { .. })) >= 5);
+    let (_, worker) = world.job.running().next().expect("it runs");
+    world.kill(worker.0 as usize - 1);
+    world.run_to_the_end();
+    assert_eq!(world.count(|event| *event == Event::Dropped { attempt: attempt(0, 1) }), 1);
+    assert_eq!((world.results[&TaskId(0)].number, world.results[&TaskId(0)].output.len()), (2, 5_000_000));
+}
+
+#[test]
+fn a_tile_goes_on_from_its_checkpoint_on_the_next_worker() {
+    let mut world = World::new(15);
+    world.worker(1);
+    world.worker(1);
+    world.submit(0, &tile());
+    world.run_until(250);
+    let (_, worker) = world.job.running().next().expect("it runs");
+    world.kill(worker.0 as usize - 1);
+    world.run_to_the_end();
+    let continued = world.events.iter().find_map(|event| match event {
+        Event::Continued { attempt, of: 1, octets } if attempt.number == 2 => Some(*octets),
+        _ => None,
+    });
+    let octets = continued.expect("it went on");
+    // At least up to the last cookie but one: 100 ms, 100 rows.
+    assert!(octets >= 100 * 12 && octets % 12 == 0, "{octets}");
+    assert_eq!(world.results[&TaskId(0)].output, pixels());
+    let counts = world.job.counts();
+    assert_eq!((counts.continued, counts.repeated, counts.late), (1, 1, 0));
+    assert!(world.now < Time::from_millis(460), "{}: no more than a cookie's time is repeated", world.now);
+}
+
+#[test]
+fn a_cancelled_task_is_not_started_and_not_accepted() {
+    let mut world = World::new(16);
+    world.worker(1);
+    world.run_until(10);
+    for task in 0..4 {
+        world.submit(task, &spin(100));
+    }
+    world.run_until(50);
+    let (running, _) = world.job.running().next().expect("one runs");
+    assert!(world.call(|job, now| job.cancel(now, running.task)));
+    assert!(!world.call(|job, now| job.cancel(now, running.task)));
+    assert!(world.call(|job, now| job.cancel(now, TaskId(3))));
+    assert!(!world.call(|job, now| job.cancel(now, TaskId(99))));
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 2);
+    let counts = world.job.counts();
+    assert_eq!((counts.cancelled, counts.accepted, counts.started), (2, 2, 3));
+    assert_eq!(world.count(|event| *event == Event::Cancelled { task: TaskId(3) }), 1);
+    assert!(world.now < Time::from_millis(300), "the slot is free at once");
+}
+
+#[test]
+fn after_cancel_all_nothing_more_happens_but_the_end() {
+    let mut world = World::new(17);
+    world.worker(2);
+    for task in 0..10 {
+        world.submit(task, &spin(1000));
+    }
+    world.run_until(100);
+    world.call(Job::cancel_all);
+    assert!(world.finished);
+    world.run_until(2_000);
+    assert_eq!((world.results.len(), world.service(0).running()), (0, 0));
+    let refused = world.call(|job, now| job.submit(now, TaskId(100), &echo("")));
+    assert_eq!(refused, Err(SubmitError::Finished));
+}
+
+#[test]
+fn a_draining_worker_gives_its_waiting_tasks_back_and_leaves() {
+    let mut world = World::new(18);
+    world.worker(1);
+    world.worker(1);
+    for task in 0..20 {
+        world.submit(task, &spin(50));
+    }
+    world.run_until(130);
+    world.drain(0);
+    world.run_until(300);
+    assert!(world.workers[0].as_ref().expect("alive").drained);
+    assert_eq!(world.count(|event| *event == Event::WorkerLeft { worker: id(0) }), 1);
+    world.run_to_the_end();
+    assert_eq!((world.results.len(), world.job.counts().repeated), (20, 0));
+    assert!(world.results.values().all(|result| result.status.is_success()));
+}
+
+#[test]
+fn tasks_waiting_at_a_busy_worker_are_called_back_for_an_idle_one() {
+    let mut world = World::new(19);
+    world.worker(1);
+    world.worker(1);
+    world.run_until(10);
+    // Many short tasks make the job send some ahead; then one long task has them wait behind it.
+    for task in 0..400 {
+        world.submit(task, &spin(1));
+    }
+    world.submit(400, &spin(2000));
+    for task in 401..420 {
+        world.submit(task, &spin(1));
+    }
+    world.run_until(600);
+    assert_eq!(world.results.len(), 419, "all but the long one");
+    world.run_to_the_end();
+    assert_eq!(world.job.counts().repeated, 0);
+}
+
+#[test]
+fn with_a_journal_a_worker_waits_for_the_record() {
+    let mut world = World::with(20, |config| config.journal = true);
+    world.worker(1);
+    world.submit(1, &echo("x"));
+    world.call(Job::finish);
+    world.run_until(1_000);
+    assert_eq!(world.results.len(), 1);
+    assert!(!world.finished, "the result is not safe yet");
+    world.call(|job, now| job.recorded(now, attempt(1, 1)));
+    assert!(world.finished);
+}
+
+#[test]
+fn a_full_job_takes_no_more_until_it_has_room() {
+    let mut world = World::with(21, |config| config.tasks_max = 4);
+    for task in 0..4 {
+        world.submit(task, &echo(""));
+    }
+    let full = world.call(|job, now| job.submit(now, TaskId(4), &echo("")));
+    assert_eq!(full, Err(SubmitError::Full));
+    world.worker(1);
+    world.run_until(1_000);
+    assert_eq!(world.count(|event| *event == Event::Room), 1);
+    world.submit(4, &echo(""));
+    let again = world.call(|job, now| job.submit(now, TaskId(4), &echo("")));
+    assert_eq!(again, Err(SubmitError::NotIncreasing { last: TaskId(4) }));
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 5);
+}
+
+#[test]
+fn a_task_submitted_again_goes_on_counting() {
+    let mut world = World::new(22);
+    world.worker(1);
+    world.call(|job, now| job.submit_again(now, TaskId(3), &echo("x"), 7)).expect("taken");
+    world.run_to_the_end();
+    assert_eq!(world.results[&TaskId(3)].number, 8);
+}
+
+#[test]
+fn a_worker_that_talks_nonsense_is_refused_and_the_others_go_on() {
+    for (tamper, why) in [
+        (
+            (|bytes: &mut Vec<u8>| {
+                if bytes[0] == 0x81 && bytes.ends_with(b"worker 0") {
+                    bytes[5] = 9;
+                }
+                true
+            }) as fn(&mut Vec<u8>) -> bool,
+            "it speaks version 9, we speak 1",
+        ),
+        (
+            |bytes| {
+                if bytes[0] == 0x81 && bytes.ends_with(b"worker 0") {
+                    bytes[0] = 0x77;
+                }
+                true
+            },
+            "malformed message: unknown frame type 119 at offset 0",
+        ),
+        (
+            |bytes| {
+                if bytes[0] == 0x81 && bytes.ends_with(b"worker 0") {
+                    bytes.truncate(0);
+                    bytes.extend([4, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]);
+                }
+                true
+            },
+            "no welcome first",
+        ),
+    ] {
+        let mut world = World::new(23);
+        world.tamper = Some(tamper);
+        world.worker(1);
+        world.worker(1);
+        world.run_until(10);
+        for task in 0..10 {
+            world.submit(task, &spin(10));
+        }
+        world.run_to_the_end();
+        assert_eq!(world.results.len(), 10);
+        assert!(world.results.values().all(|result| result.worker == id(1)));
+        let refused = Event::WorkerRefused { worker: id(0), why: why.into() };
+        assert_eq!(world.count(|event| *event == refused), 1, "{why}: {:?}", world.events);
+    }
+}
+
+/// Many jobs, each with its own faults. Whatever happens, every task gets its own result once (J2, J3), the books
+/// balance after every step (J1, J8, J10: `check`), and the pixels are right (J7).
+#[test]
+fn whatever_dies_every_task_is_accepted_once() {
+    let pixels = pixels();
+    let mut happened = super::Counts::default();
+    for seed in 0..150 {
+        let mut plan = Random::from_seed(seed);
+        let mut world = World::with(seed, |config| config.deaths_max = 1000);
+        world.delay = Duration::from_micros(50 + plan.below(5_000));
+        for _ in 0..=plan.below(4) {
+            world.worker(1 + plan.below(3) as u32);
+        }
+        let tasks = 20 + plan.below(60);
+        for task in 0..tasks {
+            let work = match plan.below(5) {
+                0 => echo(&format!("{task}")),
+                1 => tile(),
+                2 => command("big 600000"),
+                3 => Work::Sleep(Duration::from_millis(plan.below(100))),
+                _ => spin(plan.below(300)),
+            };
+            world.submit(task, &work);
+        }
+        let mut stopped = Vec::new();
+        for _ in 0..plan.below(12) {
+            world.run_until(world.now.as_nanos() / 1_000_000 + plan.below(700));
+            let alive: Vec<_> =
+                (0..world.workers.len()).filter(|worker| world.workers[*worker].is_some()).collect();
+            let worker = alive.get(plan.below(alive.len().max(1) as u64) as usize).copied();
+            match (plan.below(5), worker) {
+                (0, Some(worker)) => world.kill(worker),
+                (1, Some(worker)) if !stopped.contains(&worker) => {
+                    world.stop(worker);
+                    stopped.push(worker);
+                }
+                (2, _) if !stopped.is_empty() => {
+                    let worker = stopped.remove(0);
+                    if world.workers[worker].is_some() {
+                        world.go_on(worker);
+                    }
+                }
+                (3, Some(worker)) if !stopped.contains(&worker) => world.drain(worker),
+                _ => drop(world.worker(1 + plan.below(2) as u32)),
+            }
+        }
+        for worker in stopped {
+            if world.workers[worker].is_some() {
+                world.go_on(worker);
+            }
+        }
+        world.worker(2);
+        world.run_to_the_end();
+        assert_eq!(world.results.len() as u64, tasks, "seed {seed}: {:?}", world.job.counts());
+        for (task, result) in &world.results {
+            assert_eq!(result.status, Status::Exited(0), "seed {seed}, task {task}");
+            let right = match result.output.len() {
+                3_600 => result.output == pixels,
+                600_000 | 0 => true,
+                _ => result.output == task.to_string().into_bytes(),
+            };
+            assert!(right, "seed {seed}, task {task}");
+        }
+        let counts = world.job.counts();
+        happened.failovers += counts.failovers;
+        happened.repeated += counts.repeated;
+        happened.continued += counts.continued;
+        happened.late += counts.late;
+    }
+    // A swarm in which nothing happens proves nothing.
+    let least = happened.failovers.min(happened.repeated).min(happened.continued).min(happened.late);
+    assert!(least > 20, "{happened:?}");
+}
