@@ -99,7 +99,7 @@ pub(super) enum LinkFrame {
     Hello(Hello),
     /// Ping or Pong: the nodes' own words, see `rserpool::link`.
     Ping,
-    Pong([u8; 8]),
+    Pong,
     /// This side sends nothing more.
     Bye,
     Abort,
@@ -137,7 +137,7 @@ impl LinkFrame {
         match (kind, flags) {
             (1, 0) => Hello::parse(content).map(Self::Hello),
             (2, 0) if content.len() == 8 => Ok(Self::Ping),
-            (3, 0) => content.try_into().map(Self::Pong).map_err(|_| LINK_FAULT),
+            (3, 0) if content.len() == 8 => Ok(Self::Pong),
             (4, 0) => Ok(Self::Bye),
             (5, 0) => Ok(Self::Abort),
             _ => Err(LINK_FAULT),

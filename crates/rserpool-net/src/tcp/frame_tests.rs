@@ -92,8 +92,8 @@ fn link_frames_from_0x80_on_are_skipped_and_others_unknown_refused() {
     assert_eq!(LinkFrame::parse(&[6, 0, 0, 0]), Err(LINK_FAULT));
     assert_eq!(LinkFrame::parse(&[2, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]), Ok(LinkFrame::Ping));
     assert_eq!(LinkFrame::parse(&[2, 0, 0, 0, 1, 2, 3]), Err(LINK_FAULT));
-    let pong = LinkFrame::Pong([1, 2, 3, 4, 5, 6, 7, 8]);
-    assert_eq!(LinkFrame::parse(&[3, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]), Ok(pong));
+    assert_eq!(LinkFrame::parse(&[3, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]), Ok(LinkFrame::Pong));
+    assert_eq!(LinkFrame::parse(&[3, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), Err(LINK_FAULT));
 }
 
 #[test]

@@ -23,7 +23,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The content of the Pings this transport sends when a link is idle; its Pongs are not the node's business.
+/// The content of the Pings this transport sends when a link is idle. Neither they nor their Pongs are the nodes'
+/// business: each side's transport gives signs of life of its own, so these Pings need no answer.
 const IDLE_PING: [u8; 8] = *b"\0\0\0\0idle";
 /// How long an Abort may take.
 const ABORT_MAX: Duration = Duration::from_secs(1);
@@ -381,9 +382,11 @@ impl Link {
         };
         let Some(&first) = octets.first() else { return Ok(0) };
         if greeting && self.framing != Framing::Bare {
+            // Whoever begins otherwise would not understand an Abort either.
+            let may_be_bare = std::mem::replace(&mut self.framing, Framing::Unknown) == Framing::Unknown;
             self.framing = match first {
                 0 => Framing::Framed,
-                1..=0x0e if self.framing == Framing::Unknown => Framing::Bare,
+                1..=0x0e if may_be_bare => Framing::Bare,
                 0x16 => return Err(Fault(Reason::Tls, AbortCause::NotAllowed)),
                 _ => return Err(Fault(Reason::FirstOctet, AbortCause::NotAllowed)),
             };
@@ -421,6 +424,7 @@ impl Link {
         inbox: &mut Inbox,
     ) -> Result<(), Fault> {
         let greeting = matches!(self.stage, Stage::Greeting { .. });
+        let idle = message.get(4..) == Some(&IDLE_PING);
         match LinkFrame::parse(message)? {
             LinkFrame::Hello(hello) if greeting => {
                 self.check(&hello, &common.identity)?;
@@ -442,8 +446,8 @@ impl Link {
                 self.leave(now + common.limits.farewell_max, frame::emit_bye);
             }
             LinkFrame::Unknown if !greeting => {}
-            LinkFrame::Pong(IDLE_PING) if !greeting => {}
-            LinkFrame::Ping | LinkFrame::Pong(_) if !greeting => {
+            LinkFrame::Ping | LinkFrame::Pong if !greeting && idle => {}
+            LinkFrame::Ping | LinkFrame::Pong if !greeting => {
                 inbox.push_back(Input::Message { link: self.id, ppid: Ppid::LINK, bytes: message.to_vec() });
             }
             LinkFrame::Hello(_) => return Err(Fault(Reason::LinkFrame, AbortCause::NotAllowed)),

@@ -125,13 +125,13 @@ impl Tcp {
             self.timers.clear(&Key::Link(id));
             return;
         }
-        let held = link.held();
-        self.held = self.held - link.accounted + held;
-        link.accounted = held;
-        if self.held > self.common.limits.buffers_max && link.is_known() {
+        let others = self.held - link.accounted;
+        if others + link.held() > self.common.limits.buffers_max && link.is_known() {
             self.common.counters.count(Reason::Memory);
             link.give_up(now, Cause::Overflow, AbortCause::Overload, "out of buffers", inbox);
         }
+        link.accounted = link.held();
+        self.held = others + link.accounted;
         // Most moments only move away: the timer is left where it is and asks again when it fires.
         let due = link.due(&self.common.limits);
         if link.armed.is_none_or(|armed| due < armed) {
