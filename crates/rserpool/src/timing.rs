@@ -27,6 +27,17 @@ pub enum Profile {
     Rfc,
 }
 
+impl Profile {
+    /// As written on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Realtime => "realtime",
+            Self::Default => "default",
+            Self::Rfc => "rfc",
+        }
+    }
+}
+
 impl std::str::FromStr for Profile {
     type Err = String;
 

@@ -5,13 +5,19 @@
 //! it, and an exit code of [`exit`].
 
 mod address;
+mod ask;
 mod cli;
+mod client;
 mod decode;
+mod demo;
 mod exit;
 mod keeper;
 mod local;
+mod pool;
 mod process;
+mod progress;
 mod registrar;
+mod run;
 mod signals;
 mod template;
 mod worker;
@@ -33,14 +39,18 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<Code, Failure> {
     match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Registrar(args) => registrar::run(&args).map(|()| Code::Done),
         Command::Worker(args) => worker::run(&args).map(|()| Code::Done),
         Command::Keeper { scratch } => keeper::run(&scratch)
             .map(|()| Code::Done)
             .map_err(|cause| Failure::new(Code::Failed, format!("the keeper cannot go on: {cause}"))),
-        Command::Decode => decode::run(std::io::stdin().lock(), std::io::stdout().lock())
             .map(|()| Code::Done)
             .map_err(|cause| Failure::new(Code::CannotWrite, format!("the decoding cannot go on: {cause}"))),
+        Command::Decode => decode::run(std::io::stdin().lock(), std::io::stdout().lock())
+        Command::Pool(command) => pool::run(&command).map(|()| Code::Done),
+        Command::Resolve(args) => pool::resolve(&args).map(|()| Code::Done),
         _ => Ok(Code::Usage),
     }
 }

@@ -221,6 +221,10 @@ impl Home {
     }
 
     /// What carries the link to the home, if there is one.
+    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
+        Some(&self.lines.get(&self.home?)?.at)
+    }
+
     pub(crate) fn protocol(&self) -> Option<Protocol> {
         self.line_home().map(|line| line.at.protocol)
     }

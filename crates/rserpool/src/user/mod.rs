@@ -338,6 +338,11 @@ impl PoolUser {
         self.sessions.get(&session)?.element()
     }
 
+    /// Where the registrar is that this user asks at the moment; `None` while it has none.
+    pub fn registrar(&self) -> Option<&Endpoint> {
+        self.home.endpoint()
+    }
+
     /// How many sessions are open, with an element or without.
     pub fn session_count(&self) -> usize {
         self.sessions.len()

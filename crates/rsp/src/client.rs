@@ -1,0 +1,57 @@
+//! What every client of a pool needs: sockets, and its failures in words.
+
+use crate::address::Choice;
+use crate::cli::Registrars;
+use crate::exit::{Code, Failure};
+use crate::process::cannot_bind;
+use rserpool::user::Config;
+use rserpool::{Endpoint, PoolHandle, Protocol, Role, Timing};
+use rserpool_net::{DoorAt, route_address_to};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// How a client reaches its registrars: TCP unless another transport was insisted on (RFC 5352 §2.1 lets users choose).
+pub fn endpoints(choice: &Choice) -> Vec<Endpoint> {
+    choice.targets.iter().map(|target| target.endpoint(Protocol::Tcp)).collect()
+}
+
+/// Settings of a pool user.
+pub fn user(args: &Registrars, choice: &Choice) -> Config {
+    Config { timing: Timing::of(args.profile), ..Config::new(endpoints(choice)) }
+}
+
+/// The sockets of a client. It listens nowhere; SCTP needs a port of its own to speak from.
+pub fn sockets(args: &Registrars, choice: &Choice) -> Result<rserpool_net::Config, Failure> {
+    let mut net = rserpool_net::Config::user(Role::User);
+    let over_sctp = endpoints(choice).into_iter().find(|endpoint| endpoint.protocol == Protocol::Sctp);
+    if let Some(at) = over_sctp.as_ref().and_then(|endpoint| endpoint.socket_addresses().next()) {
+        let from = route_address_to(at).map_err(|error| cannot_bind(&error))?;
+        net.asap = DoorAt { at: Some(SocketAddr::new(from, 0)), tcp: false, sctp: true };
+    }
+    net.multicast = args.discover.then_some(match choice.targets.first().map(|target| target.at.ip()) {
+        Some(IpAddr::V4(ip)) => match route_address_to(SocketAddr::new(ip.into(), 1)) {
+            Ok(IpAddr::V4(from)) => from,
+            _ => Ipv4Addr::UNSPECIFIED,
+        },
+        _ => Ipv4Addr::UNSPECIFIED,
+    });
+    Ok(net)
+}
+
+/// Nobody answers.
+pub fn no_registrar(choice: &Choice) -> Failure {
+    let message = format!(
+        "no registrar answers at {}; start one with `rsp registrar`, or name one with --registrar HOST[:PORT]",
+        choice.display()
+    );
+    Failure::new(Code::NoRegistrar, message)
+}
+
+/// Somebody answers but knows no such pool.
+pub fn unknown_pool(pool: PoolHandle, choice: &Choice) -> Failure {
+    let message = format!(
+        "the registrar at {} knows no pool '{pool}' with anybody who can serve; start a worker with \
+         `rsp worker --pool {pool}`, or see `rsp pool ls`",
+        choice.display()
+    );
+    Failure::new(Code::PoolEmpty, message)
+}
