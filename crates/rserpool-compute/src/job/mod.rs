@@ -410,6 +410,11 @@ impl Job {
         self.tasks.counts
     }
 
+    /// Where the registrar is that this job asks at the moment; `None` while it has none.
+    pub fn registrar(&self) -> Option<&rserpool::Endpoint> {
+        self.user.registrar()
+    }
+
     /// Tasks that wait for a slot.
     pub fn queued(&self) -> usize {
         self.tasks.queued()
