@@ -6,7 +6,7 @@ use crate::exit::{Code, Failure};
 use crate::process::cannot_bind;
 use rserpool::user::Config;
 use rserpool::{Endpoint, PoolHandle, Protocol, Role, Timing};
-use rserpool_net::{DoorAt, route_address_to};
+use rserpool_net::{DoorAt, Multicast, route_address_to};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// How a client reaches its registrars: TCP unless another transport was insisted on (RFC 5352 §2.1 lets users choose).
@@ -27,14 +27,20 @@ pub fn sockets(args: &Registrars, choice: &Choice) -> Result<rserpool_net::Confi
         let from = route_address_to(at).map_err(|error| cannot_bind(&error))?;
         net.asap = DoorAt { at: Some(SocketAddr::new(from, 0)), tcp: false, sctp: true };
     }
-    net.multicast = args.discover.then_some(match choice.targets.first().map(|target| target.at.ip()) {
-        Some(IpAddr::V4(ip)) => match route_address_to(SocketAddr::new(ip.into(), 1)) {
-            Ok(IpAddr::V4(from)) => from,
-            _ => Ipv4Addr::UNSPECIFIED,
-        },
-        _ => Ipv4Addr::UNSPECIFIED,
-    });
+    if args.discover {
+        let towards = choice.targets.first().map_or(Ipv4Addr::UNSPECIFIED.into(), |target| target.at.ip());
+        net.multicast = Some(announcements(route_address_to(SocketAddr::new(towards, 1)).unwrap_or(towards)));
+    }
     Ok(net)
+}
+
+/// Announcements on the interface with this address; on the system's choice if it has none of IPv4.
+pub fn announcements(at: IpAddr) -> Multicast {
+    let interface = match at {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    };
+    Multicast { interface, ..Multicast::default() }
 }
 
 /// Nobody answers.

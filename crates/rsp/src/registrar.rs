@@ -2,12 +2,13 @@
 
 use crate::address::{self, ASAP_PORT, ENRP_PORT};
 use crate::cli::RegistrarArgs;
+use crate::client::announcements;
 use crate::exit::Failure;
 use crate::process::{self, cannot_bind, say};
 use rserpool::registrar::{Arbitration, Config, Event, Scope};
 use rserpool::{Endpoint, Registrar, RegistrarId, Role, Time, Timing};
 use rserpool_net::{Bound, Identity, UdpPort};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Serves until it is interrupted.
 pub fn run(args: &RegistrarArgs) -> Result<(), Failure> {
@@ -33,10 +34,7 @@ pub fn run(args: &RegistrarArgs) -> Result<(), Failure> {
     let id = RegistrarId(args.id.unwrap_or_else(|| random.nonzero_u32()));
     let mut net = rserpool_net::Config::registrar(asap, enrp);
     net.identity = Identity { role: Role::Registrar, own: id.0, pool: None };
-    net.multicast = args.discover.then_some(match asap.ip() {
-        IpAddr::V4(ip) => ip,
-        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    });
+    net.multicast = args.discover.then(|| announcements(asap.ip()));
     if let Some(port) = args.udp {
         net.udp = UdpPort::Exactly(port);
     } else if asap.port() == 0 {

@@ -5,6 +5,7 @@ mod programs;
 
 use crate::address::{self, Choice};
 use crate::cli::WorkerArgs;
+use crate::client::announcements;
 use crate::exit::{Code, Failure};
 use crate::process::{self, cannot_bind, say};
 use crew::{Orders, crew};
@@ -138,10 +139,7 @@ fn sockets(args: &WorkerArgs, at: SocketAddr, id: ElementId) -> rserpool_net::Co
     if args.asap_tcp {
         net.asap = DoorAt { at: Some(asap), tcp: true, sctp: false };
     }
-    net.multicast = args.registrars.discover.then_some(match at.ip() {
-        std::net::IpAddr::V4(ip) => ip,
-        std::net::IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    });
+    net.multicast = args.registrars.discover.then(|| announcements(at.ip()));
     net
 }
 
