@@ -46,9 +46,9 @@ fn run(command: Command) -> Result<Code, Failure> {
         Command::Keeper { scratch } => keeper::run(&scratch)
             .map(|()| Code::Done)
             .map_err(|cause| Failure::new(Code::Failed, format!("the keeper cannot go on: {cause}"))),
+        Command::Decode => decode::run(std::io::stdin().lock(), std::io::stdout().lock())
             .map(|()| Code::Done)
             .map_err(|cause| Failure::new(Code::CannotWrite, format!("the decoding cannot go on: {cause}"))),
-        Command::Decode => decode::run(std::io::stdin().lock(), std::io::stdout().lock())
         Command::Pool(command) => pool::run(&command).map(|()| Code::Done),
         Command::Resolve(args) => pool::resolve(&args).map(|()| Code::Done),
         _ => Ok(Code::Usage),
