@@ -147,6 +147,30 @@ fn bulk_in_both_directions_survives_foul_weather() {
 }
 
 #[test]
+fn the_largest_messages_never_meet_the_end_of_the_window() {
+    // Two of them fill the window, on streams that overtake each other, with holes in between.
+    let (mut world, ours, theirs) = World::pair(21);
+    world.weather = Weather::foul(30);
+    for n in 0..3 {
+        for (host, assoc) in [(0, ours), (1, theirs)] {
+            for stream in 0..2 {
+                let whole = pattern(1_000_000, n);
+                while world.with(host, |mux, now| mux.send(now, assoc, stream, Ppid::ASAP, whole.clone()))
+                    == Err(SendError::Full)
+                {
+                    world.run_for(20 * MS);
+                }
+            }
+        }
+    }
+    world.run_until(|w| w.hosts.iter().all(|host| host.events.len() >= 6 && host.mux.buffered() == 0));
+    for host in &world.hosts {
+        assert_eq!(host.messages().len(), 6);
+        assert_eq!(host.closed(), []);
+    }
+}
+
+#[test]
 fn a_shutdown_delivers_everything_first() {
     for seed in 0..8 {
         let (mut world, ours, theirs) = World::pair(200 + seed);

@@ -59,16 +59,13 @@ impl Host {
 
     /// Whole messages as stream, PPID, octets.
     pub fn messages(&self) -> Vec<(u16, Ppid, &[u8])> {
-        let message = |event| match event {
-            Event::Message { stream, ppid, bytes, .. } => Some((stream, ppid, bytes)),
-            _ => None,
-        };
-        let heard = self.events.iter().map(|event| message(event.clone()).map(|(s, p, _)| (s, p)));
-        let bytes = self.events.iter().map(|event| match event {
-            Event::Message { bytes, .. } => bytes.as_slice(),
-            _ => &[],
-        });
-        heard.zip(bytes).filter_map(|(said, bytes)| said.map(|(s, p)| (s, p, bytes))).collect()
+        fn message(event: &Event) -> Option<(u16, Ppid, &[u8])> {
+            match event {
+                Event::Message { stream, ppid, bytes, .. } => Some((*stream, *ppid, bytes)),
+                _ => None,
+            }
+        }
+        self.events.iter().filter_map(message).collect()
     }
 }
 
