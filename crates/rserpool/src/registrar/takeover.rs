@@ -62,8 +62,11 @@ impl Registrar {
         if let Some(peer) = self.peers.get_mut(&target) {
             peer.standing = Standing::TakingOver(takeover);
         }
-        self.ask_agreement(now, target);
-        self.settle_takeover(now, target);
+        if asked == 0 {
+            self.win(now, target);
+        } else {
+            self.ask_agreement(now, target);
+        }
     }
 
     /// Asks all who have not agreed, and the target itself: it may want to object (RFC 5353 §3.5.1).
