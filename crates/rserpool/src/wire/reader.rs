@@ -97,25 +97,26 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes `N` octets.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        let taken = self.take(N)?;
-        Ok(taken.try_into().expect("as many octets as asked for"))
+        match self.bytes[self.at..self.end].first_chunk() {
+            Some(taken) => {
+                self.at += N;
+                Ok(*taken)
+            }
+            None => Err(self.truncated(N)),
+        }
     }
 
     /// Takes `count` octets.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
-        if count > self.left() {
-            let (offset, available) = (self.at, self.left());
-            return Err(WireError::Truncated {
-                offset,
-                needed: count,
-                available,
-                parameter: self.open_octets(),
-            });
+        match self.bytes[self.at..self.end].get(..count) {
+            Some(taken) => {
+                self.at += count;
+                Ok(taken)
+            }
+            None => Err(self.truncated(count)),
         }
-        let taken = &self.bytes[self.at..self.at + count];
-        self.at += count;
-        Ok(taken)
     }
 
     /// Takes all that is left.
@@ -126,21 +127,25 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes one octet.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, WireError> {
         self.array().map(u8::from_be_bytes)
     }
 
     /// Takes two octets.
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, WireError> {
         self.array().map(u16::from_be_bytes)
     }
 
     /// Takes four octets.
+    #[inline]
     pub fn u32(&mut self) -> Result<u32, WireError> {
         self.array().map(u32::from_be_bytes)
     }
 
     /// Takes eight octets.
+    #[inline]
     pub fn u64(&mut self) -> Result<u64, WireError> {
         self.array().map(u64::from_be_bytes)
     }
@@ -148,7 +153,10 @@ impl<'a> Reader<'a> {
     /// Steps over the padding after `start..self.at`. The last padding of a parameter in a parameter may be outside of
     /// both (RFC 5354 §2), so the end limits the step.
     pub fn pad(&mut self, start: usize) {
-        self.at = (start + (self.at - start).next_multiple_of(4)).min(self.end);
+        let over = (self.at - start) % 4;
+        if over > 0 {
+            self.at = (self.at + 4 - over).min(self.end);
+        }
     }
 
     /// The whole message.
@@ -167,9 +175,11 @@ impl<'a> Reader<'a> {
         wanted: u16,
         parse: impl FnOnce(&mut Self) -> Result<T, WireError>,
     ) -> Result<T, WireError> {
-        match self.seek(wanted)? {
-            Some(kind) if kind == wanted => self.enter(parse),
-            found => Err(WireError::Missing { offset: self.at, wanted, found }),
+        match self.find(wanted)? {
+            Some(header) if header.kind == wanted => self.open(header, parse),
+            found => {
+                Err(WireError::Missing { offset: self.at, wanted, found: found.map(|header| header.kind) })
+            }
         }
     }
 
@@ -179,8 +189,8 @@ impl<'a> Reader<'a> {
         wanted: u16,
         parse: impl FnOnce(&mut Self) -> Result<T, WireError>,
     ) -> Result<Option<T>, WireError> {
-        match self.seek(wanted)? {
-            Some(kind) if kind == wanted => self.enter(parse).map(Some),
+        match self.find(wanted)? {
+            Some(header) if header.kind == wanted => self.open(header, parse).map(Some),
             _ => Ok(None),
         }
     }
@@ -190,17 +200,7 @@ impl<'a> Reader<'a> {
     /// RFC 5354 §3: a parameter nobody knows is skipped (action bits 10 and 11) or stops the message (00 and 01). Our
     /// own skippable types are skipped as well where they are not wanted. 0 wants none of them.
     pub fn seek(&mut self, wanted: u16) -> Result<Option<u16>, WireError> {
-        while let Some(header) = self.header()? {
-            if header.kind == wanted || super::parameter::is_defined(header.kind) {
-                return Ok(Some(header.kind));
-            }
-            if header.kind >> 15 == 0 {
-                let parameter = self.bytes[header.start..header.end].to_vec();
-                return Err(WireError::UnknownParameter { offset: header.start, parameter });
-            }
-            self.skip()?;
-        }
-        Ok(None)
+        Ok(self.find(wanted)?.map(|header| header.kind))
     }
 
     /// The value of the next parameter, without moving; empty if there is none.
@@ -213,23 +213,10 @@ impl<'a> Reader<'a> {
         &mut self,
         parse: impl FnOnce(&mut Self) -> Result<T, WireError>,
     ) -> Result<T, WireError> {
-        let Some(header) = self.header()? else {
-            return Err(WireError::Truncated {
-                offset: self.at,
-                needed: 4,
-                available: 0,
-                parameter: Vec::new(),
-            });
-        };
-        let outside = (self.end, self.open.replace(header.start));
-        self.place += 1;
-        (self.at, self.end) = (header.start + 4, header.end);
-        let value = parse(self)?;
-        (self.end, self.open) = outside;
-        self.place += 1;
-        self.at = header.end;
-        self.pad(header.start);
-        Ok(value)
+        match self.header()? {
+            Some(header) => self.open(header, parse),
+            None => Err(self.truncated(4)),
+        }
     }
 
     /// Skips the next parameter with its padding. (The reference skips it without: it only understands skippable
@@ -248,7 +235,7 @@ impl<'a> Reader<'a> {
 
     /// Makes sure that nothing but skippable parameters is left.
     pub fn finish(&mut self) -> Result<(), WireError> {
-        match self.seek(0)? {
+        match self.find(0)? {
             None => Ok(()),
             Some(_) => Err(self.unexpected()),
         }
@@ -275,25 +262,68 @@ impl<'a> Reader<'a> {
         self.open.map_or(Vec::new(), |start| self.bytes[start..self.end].to_vec())
     }
 
+    /// Finds what [`Self::seek`] finds.
+    #[inline]
+    fn find(&mut self, wanted: u16) -> Result<Option<Header>, WireError> {
+        while let Some(header) = self.header()? {
+            if header.kind == wanted || super::parameter::is_defined(header.kind) {
+                return Ok(Some(header));
+            }
+            if header.kind >> 15 == 0 {
+                let parameter = self.bytes[header.start..header.end].to_vec();
+                return Err(WireError::UnknownParameter { offset: header.start, parameter });
+            }
+            self.skip()?;
+        }
+        Ok(None)
+    }
+
+    /// Reads the value behind this header.
+    #[inline]
+    fn open<T>(
+        &mut self,
+        header: Header,
+        parse: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        let outside = (self.end, self.open.replace(header.start));
+        self.place += 1;
+        (self.at, self.end) = (header.start + 4, header.end);
+        let value = parse(self)?;
+        (self.end, self.open) = outside;
+        self.place += 1;
+        self.at = header.end;
+        self.pad(header.start);
+        Ok(value)
+    }
+
     /// The header of the next parameter, checked against its surroundings; `None` at the end.
+    #[inline]
     fn header(&self) -> Result<Option<Header>, WireError> {
-        let (start, room) = (self.at, self.left());
-        match self.bytes[start..self.end] {
+        match self.bytes[self.at..self.end] {
             [] => Ok(None),
             [a, b, c, d, ..] => {
                 let (kind, length) = (u16::from_be_bytes([a, b]), usize::from(u16::from_be_bytes([c, d])));
-                if length < 4 || length > room {
-                    let parameter = self.bytes[start..self.end].to_vec();
-                    return Err(WireError::ParameterLength { offset: start, length, room, parameter });
+                if length < 4 || length > self.left() {
+                    return Err(self.wrong_length(length));
                 }
-                Ok(Some(Header { kind, start, end: start + length }))
+                Ok(Some(Header { kind, start: self.at, end: self.at + length }))
             }
-            _ => Err(WireError::Truncated {
-                offset: start,
-                needed: 4,
-                available: room,
-                parameter: self.open_octets(),
-            }),
+            _ => Err(self.truncated(4)),
         }
+    }
+
+    // Errors are made apart: they are rare, and reading is on the way of every answer.
+
+    #[cold]
+    fn truncated(&self, needed: usize) -> WireError {
+        let (offset, available) = (self.at, self.left());
+        WireError::Truncated { offset, needed, available, parameter: self.open_octets() }
+    }
+
+    #[cold]
+    fn wrong_length(&self, length: usize) -> WireError {
+        let (offset, room) = (self.at, self.left());
+        let parameter = self.bytes[offset..self.end].to_vec();
+        WireError::ParameterLength { offset, length, room, parameter }
     }
 }

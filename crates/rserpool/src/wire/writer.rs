@@ -40,26 +40,31 @@ impl<'a> Writer<'a> {
     }
 
     /// One octet.
+    #[inline]
     pub fn put_u8(&mut self, value: u8) -> &mut Self {
         self.put(&[value])
     }
 
     /// Two octets.
+    #[inline]
     pub fn put_u16(&mut self, value: u16) -> &mut Self {
         self.put(&value.to_be_bytes())
     }
 
     /// Four octets.
+    #[inline]
     pub fn put_u32(&mut self, value: u32) -> &mut Self {
         self.put(&value.to_be_bytes())
     }
 
     /// Eight octets.
+    #[inline]
     pub fn put_u64(&mut self, value: u64) -> &mut Self {
         self.put(&value.to_be_bytes())
     }
 
     /// These octets.
+    #[inline]
     pub fn put(&mut self, octets: &[u8]) -> &mut Self {
         self.octets.extend_from_slice(octets);
         self
@@ -67,17 +72,33 @@ impl<'a> Writer<'a> {
 
     /// Zero octets up to a multiple of 4. Everything before a parameter is padded, so this is a multiple of 4 from
     /// whatever encloses us, too.
+    #[inline]
     pub fn pad(&mut self) -> &mut Self {
-        self.octets.resize(self.octets.len().next_multiple_of(4), 0);
+        let over = self.octets.len() % 4;
+        if over > 0 {
+            self.octets.extend_from_slice(&[0; 4][over..]);
+        }
         self
     }
 
-    /// A parameter with the value that `emit` writes. Its length counts the padding of what is inside, not its own.
+    /// A parameter with this value, and its padding.
+    #[inline]
+    pub fn leaf(&mut self, kind: u16, value: &[u8]) -> &mut Self {
+        self.put_skipped();
+        self.place += 2;
+        let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+        let ([a, b], [c, d]) = (kind.to_be_bytes(), length.to_be_bytes());
+        self.put(&[a, b, c, d]).put(value).pad()
+    }
+
+    /// A parameter that contains others, or whose value `emit` writes piece by piece. Its length counts the padding of
+    /// what is inside, not its own.
     pub fn parameter(&mut self, kind: u16, emit: impl FnOnce(&mut Self)) -> &mut Self {
         self.put_skipped();
         self.place += 1;
         let start = self.octets.len();
-        self.put_u16(kind).put_u16(0);
+        let [a, b] = kind.to_be_bytes();
+        self.put(&[a, b, 0, 0]);
         emit(self);
         self.put_skipped();
         self.place += 1;
@@ -87,6 +108,7 @@ impl<'a> Writer<'a> {
 
     /// Puts back what was skipped at this place. What belongs to a place that no longer exists, because the message
     /// was changed in between, goes to the next one.
+    #[inline]
     fn put_skipped(&mut self) {
         while let Some((first, others)) = self.skipped.split_first() {
             if first.place > self.place {

@@ -76,9 +76,7 @@ pub(super) fn parse_handle(r: &mut Reader<'_>) -> Result<PoolHandle, WireError> 
 
 /// Writes a Pool Handle.
 pub(super) fn emit_handle(w: &mut Writer<'_>, handle: &PoolHandle) {
-    w.parameter(kind::POOL_HANDLE, |w| {
-        w.put(handle.as_bytes());
-    });
+    w.leaf(kind::POOL_HANDLE, handle.as_bytes());
 }
 
 /// Reads a PE Identifier (RFC 5354 §3.14).
@@ -93,9 +91,7 @@ pub(super) fn optional_element_id(r: &mut Reader<'_>) -> Result<Option<ElementId
 
 /// Writes a PE Identifier.
 pub(super) fn emit_element_id(w: &mut Writer<'_>, id: ElementId) {
-    w.parameter(kind::ELEMENT_ID, |w| {
-        w.put_u32(id.0);
-    });
+    w.leaf(kind::ELEMENT_ID, &id.0.to_be_bytes());
 }
 
 /// Reads a PE Checksum (RFC 5354 §3.15) if there is one.
@@ -105,9 +101,7 @@ pub(super) fn optional_checksum(r: &mut Reader<'_>) -> Result<Option<u16>, WireE
 
 /// Writes a PE Checksum.
 pub(super) fn emit_checksum(w: &mut Writer<'_>, checksum: u16) {
-    w.parameter(kind::CHECKSUM, |w| {
-        w.put_u16(checksum);
-    });
+    w.leaf(kind::CHECKSUM, &checksum.to_be_bytes());
 }
 
 /// Reads a Handle Resolution Option if there is one: the number of elements wanted.
@@ -117,9 +111,7 @@ pub(super) fn optional_items(r: &mut Reader<'_>) -> Result<Option<u32>, WireErro
 
 /// Writes a Handle Resolution Option.
 pub(super) fn emit_items(w: &mut Writer<'_>, items: u32) {
-    w.parameter(kind::RESOLUTION_OPTION, |w| {
-        w.put_u32(items);
-    });
+    w.leaf(kind::RESOLUTION_OPTION, &items.to_be_bytes());
 }
 
 /// Reads a Cookie (RFC 5354 §3.13): at least one octet.
@@ -133,9 +125,7 @@ pub(super) fn parse_cookie(r: &mut Reader<'_>) -> Result<Vec<u8>, WireError> {
 /// Writes a Cookie. (The reference does not step over its padding and then wonders about the length of the message:
 /// cookies of a multiple of 4 octets are safe everywhere.)
 pub(super) fn emit_cookie(w: &mut Writer<'_>, cookie: &[u8]) {
-    w.parameter(kind::COOKIE, |w| {
-        w.put(cookie);
-    });
+    w.leaf(kind::COOKIE, cookie);
 }
 
 /// All of the open parameter: exactly `N` octets.

@@ -96,9 +96,7 @@ impl Transport {
             Self::UdpLite { port, address } => w.parameter(kind::UDP_LITE, |w| {
                 emit_address(w.put_u16(port).put_u16(0), address);
             }),
-            Self::Opaque(ref octets) => w.parameter(kind::OPAQUE, |w| {
-                w.put(octets);
-            }),
+            Self::Opaque(ref octets) => w.leaf(kind::OPAQUE, octets),
         };
     }
 }
@@ -152,12 +150,8 @@ fn next_address(r: &mut Reader<'_>) -> Result<Option<IpAddr>, WireError> {
 
 fn emit_address(w: &mut Writer<'_>, address: IpAddr) {
     match address {
-        IpAddr::V4(address) => w.parameter(kind::IPV4, |w| {
-            w.put(&address.octets());
-        }),
-        IpAddr::V6(address) => w.parameter(kind::IPV6, |w| {
-            w.put(&address.octets());
-        }),
+        IpAddr::V4(address) => w.leaf(kind::IPV4, &address.octets()),
+        IpAddr::V6(address) => w.leaf(kind::IPV6, &address.octets()),
     };
 }
 
