@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-/// The UDP port of SCTP stacks that follow RFC 6951 §6 strictly.
+/// The UDP port of SCTP stacks that follow RFC 6951 §5.1 strictly.
 pub const UDP_PORT: u16 = 9899;
 
 /// One way to the other side: from one of our UDP sockets to one of its addresses and UDP ports.
