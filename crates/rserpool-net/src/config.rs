@@ -43,10 +43,11 @@ impl Config {
         }
     }
 
-    /// An element: sessions over TCP at `service`; its registrar by TCP or SCTP from `asap`.
+    /// An element: sessions over TCP at `service`; at `asap` registrars come back to it, over SCTP or TCP, and its SCTP
+    /// links to them begin there.
     pub fn element(service: SocketAddr, asap: SocketAddr) -> Self {
         Self {
-            asap: DoorAt { at: Some(asap), tcp: false, sctp: true },
+            asap: DoorAt { at: Some(asap), tcp: true, sctp: true },
             service: DoorAt { at: Some(service), tcp: true, sctp: false },
             ..Self::user(Role::Element)
         }

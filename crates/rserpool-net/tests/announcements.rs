@@ -21,7 +21,7 @@ fn registrar(test: u16) -> Config {
 }
 
 fn announces(who: &Actor, channel: Channel, what: &'static [u8]) {
-    who.tell(move |probe| probe.outbox.announce(channel, what.to_vec()));
+    who.tell(move |probe, _| probe.outbox.announce(channel, what.to_vec()));
 }
 
 #[test]

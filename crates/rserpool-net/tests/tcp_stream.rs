@@ -108,7 +108,7 @@ fn a_stream_cut_at_any_octet_is_put_together_again() {
         let mut stranger = Stranger::calls(&node.service());
         stranger.says(&stream[..cut]);
         // The node has read the first part, as what it says next comes after its look at the sockets.
-        node.tell(|_| {});
+        node.tell(|_, _| {});
         stranger.says(&stream[cut..]);
         let link = node.hears_accepted();
         node.hears_message(link, Ppid(DATA), b"some words");
@@ -375,7 +375,7 @@ fn a_frame_that_never_ends_ends_the_link_although_octets_trickle() {
         }
         match node.try_hears() {
             Ok(fact) => break fact,
-            Err(_) => node.tell(|_| {}),
+            Err(_) => node.tell(|_, _| {}),
         }
     };
     assert_eq!(closed, Input::Closed { link, cause: Cause::Lost });

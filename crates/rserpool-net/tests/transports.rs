@@ -83,7 +83,7 @@ fn messages_of_all_sizes_arrive_whole_in_order_and_with_their_ppid(protocol: Pro
 fn what_is_said_before_the_link_stands_is_not_lost(protocol: Protocol) {
     let (a, b) = (Actor::start(config(protocol)), Actor::start(config(protocol)));
     let to = b.service();
-    let link = a.tell(move |probe| {
+    let link = a.tell(move |probe, _| {
         let link = probe.outbox.open(Door::Service, to, Greeting::default());
         for number in 0..100u8 {
             probe.outbox.send(link, DATA, vec![number; 10]);
@@ -102,7 +102,7 @@ fn what_is_said_before_the_link_stands_is_not_lost(protocol: Protocol) {
 fn both_sides_talk_at_once(protocol: Protocol) {
     let (a, ours, b, theirs) = pair(protocol);
     let talk = |from: &Actor, link: LinkId, seed: u64| {
-        from.tell(move |probe| {
+        from.tell(move |probe, _| {
             for number in 0..2_000 {
                 probe.outbox.send(link, DATA, pattern(1 + number as usize % 700, seed + number));
             }
@@ -120,7 +120,7 @@ fn both_sides_talk_at_once(protocol: Protocol) {
 
 fn a_graceful_end_comes_after_everything_that_was_said(protocol: Protocol) {
     let (a, ours, b, theirs) = pair(protocol);
-    a.tell(move |probe| {
+    a.tell(move |probe, _| {
         for number in 0..20u64 {
             probe.outbox.send(ours, DATA, pattern(50_000, number));
         }
@@ -189,7 +189,7 @@ fn nobody_there_is_unreachable(protocol: Protocol) {
 
 fn a_link_closed_by_its_node_is_never_heard_of_again(protocol: Protocol) {
     let (a, ours, b, theirs) = pair(protocol);
-    b.tell(move |probe| {
+    b.tell(move |probe, _| {
         for number in 0..500u64 {
             probe.outbox.send(theirs, DATA, pattern(1_000, number));
         }
@@ -308,7 +308,7 @@ fn hostile_bytes_are_counted_and_change_nothing(protocol: Protocol) {
 
 fn a_hung_node_finds_its_mail_before_its_alarm(protocol: Protocol) {
     let (a, ours, b, theirs) = pair(protocol);
-    b.handle.ask_blocking(|probe, now| probe.deadline = Some(now)).expect("it lives");
+    b.tell(|probe, now| probe.deadline = Some(now));
     assert_eq!(b.hears(), Input::Wake);
     let release = b.hangs_until_due();
     for number in 0..10u64 {

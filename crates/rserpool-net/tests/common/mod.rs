@@ -6,7 +6,7 @@ use rserpool::{
     Cause, Door, Ending, Endpoint, Greeting, Input, LinkId, Node, Outbox, Output, Ppid, Protocol, Time,
 };
 use rserpool_net::{Bound, Config, Counters, DoorAt, Handle, Ports, config, drive};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -43,11 +43,14 @@ impl Node for Probe {
 }
 
 /// A probe in a thread of its own.
-pub struct Actor {
-    pub handle: Handle<Probe>,
+pub type Actor = Living<Probe>;
+
+/// A node in a thread of its own, which may end in good order or vanish.
+pub struct Living<N: Node> {
+    pub handle: Handle<N>,
     pub bound: Bound,
     pub counters: Counters,
-    facts: Receiver<Input>,
+    facts: Receiver<N::Event>,
     kill: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -62,8 +65,12 @@ pub fn config(protocol: Protocol) -> Config {
     Config { asap: at, service: at, ..Config::user(rserpool::Role::Element) }
 }
 
-impl Actor {
-    pub fn start(config: Config) -> Self {
+impl<N: Node + 'static> Living<N>
+where
+    N::Event: Send + std::fmt::Debug,
+{
+    /// Gives life to the node that `make` makes, once it is known where it listens.
+    pub fn with(config: Config, make: impl FnOnce(&Bound) -> N + Send + 'static) -> Self {
         let (handle, calls) = Handle::new();
         let (told, bound) = sync_channel(1);
         let (tell, facts) = channel();
@@ -73,11 +80,11 @@ impl Actor {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
             runtime.block_on(async {
                 let (ports, bound) = Ports::open(&config).expect("ports on loopback");
+                let node = make(&bound);
                 told.send((bound, ports.counters())).expect("the test waits for it");
-                let probe = Probe { outbox: Outbox::default(), echoes: false, deadline: None };
-                let app = move |_: &mut Probe, _: Time, fact: Input| drop(tell.send(fact));
+                let app = move |_: &mut N, _: Time, fact| drop(tell.send(fact));
                 tokio::select! {
-                    _ = drive(probe, ports, calls, app) => {}
+                    _ = drive(node, ports, calls, app) => {}
                     Ok(()) = killed => {}
                 }
             });
@@ -86,14 +93,56 @@ impl Actor {
         Self { handle, bound, counters, facts, kill: Some(kill), thread: Some(thread) }
     }
 
+    /// The next event.
+    pub fn hears(&self) -> N::Event {
+        self.facts.recv_timeout(PATIENCE).expect("the next fact")
+    }
+
+    /// The next event, if it is there already.
+    pub fn try_hears(&self) -> Result<N::Event, TryRecvError> {
+        self.facts.try_recv()
+    }
+
+    /// What `wanted` makes of the first event it wants; others are passed over.
+    pub fn hears_at_last<R>(&self, what: &str, mut wanted: impl FnMut(N::Event) -> Option<R>) -> R {
+        let start = Instant::now();
+        while let Ok(event) = self.facts.recv_timeout(PATIENCE.saturating_sub(start.elapsed())) {
+            if let Some(found) = wanted(event) {
+                return found;
+            }
+        }
+        panic!("waited in vain: {what}");
+    }
+
+    /// Has something done in the node's thread.
+    pub fn tell<R: Send + 'static>(&self, call: impl FnOnce(&mut N, Time) -> R + Send + 'static) -> R {
+        self.handle.ask_blocking(call).expect("the node lives")
+    }
+
+    /// Ends in good order.
+    pub fn stops(mut self) {
+        let thread = self.thread.take().expect("started");
+        let kill = self.kill.take();
+        drop(self);
+        thread.join().expect("ends in good order");
+        drop(kill);
+    }
+
+    /// Vanishes without a word: its sockets are gone, nobody is told.
+    pub fn vanishes(mut self) {
+        let _ = self.kill.take().map(|kill| kill.send(()));
+        self.thread.take().expect("started").join().expect("vanishes in good order");
+    }
+}
+
+impl Actor {
+    pub fn start(config: Config) -> Self {
+        Self::with(config, |_| Probe { outbox: Outbox::default(), echoes: false, deadline: None })
+    }
+
     /// Where its service door is.
     pub fn service(&self) -> Endpoint {
         self.bound.service[0].clone()
-    }
-
-    /// Changes the probe, or has it wish something.
-    pub fn tell<R: Send + 'static>(&self, call: impl FnOnce(&mut Probe) -> R + Send + 'static) -> R {
-        self.handle.ask_blocking(move |probe, _| call(probe)).expect("the probe lives")
     }
 
     pub fn opens(&self, to: &Endpoint) -> LinkId {
@@ -102,30 +151,20 @@ impl Actor {
 
     pub fn opens_saying(&self, to: &Endpoint, greeting: Greeting) -> LinkId {
         let to = to.clone();
-        self.tell(move |probe| probe.outbox.open(Door::Service, to, greeting))
+        self.tell(move |probe, _| probe.outbox.open(Door::Service, to, greeting))
     }
 
     pub fn sends(&self, link: LinkId, ppid: Ppid, bytes: impl Into<Vec<u8>>) {
         let bytes = bytes.into();
-        self.tell(move |probe| probe.outbox.send(link, ppid, bytes));
+        self.tell(move |probe, _| probe.outbox.send(link, ppid, bytes));
     }
 
     pub fn closes(&self, link: LinkId, how: Ending) {
-        self.tell(move |probe| probe.outbox.close(link, how));
+        self.tell(move |probe, _| probe.outbox.close(link, how));
     }
 
     pub fn echoes(&self) {
-        self.tell(|probe| probe.echoes = true);
-    }
-
-    /// The next fact.
-    pub fn hears(&self) -> Input {
-        self.facts.recv_timeout(PATIENCE).expect("the next fact")
-    }
-
-    /// The next fact, if it is there already.
-    pub fn try_hears(&self) -> Result<Input, std::sync::mpsc::TryRecvError> {
-        self.facts.try_recv()
+        self.tell(|probe, _| probe.echoes = true);
     }
 
     pub fn hears_accepted(&self) -> LinkId {
@@ -159,29 +198,14 @@ impl Actor {
     /// Everything told so far has been heard: what is in the sockets of this node is told first.
     pub fn hears_nothing_more(&self) {
         // Two calls: between them the loop looks at its sockets.
-        self.tell(|_| {});
-        self.tell(|_| {});
+        self.tell(|_, _| {});
+        self.tell(|_, _| {});
         assert_eq!(self.facts.try_recv().ok(), None, "silence expected");
     }
 
     /// Nothing at all for a while; for ends of which nothing else tells that they have come.
     pub fn is_silent_for(&self, while_: Duration) {
         assert_eq!(self.facts.recv_timeout(while_), Err(RecvTimeoutError::Timeout));
-    }
-
-    /// Ends in good order.
-    pub fn stops(mut self) {
-        let thread = self.thread.take().expect("started");
-        let kill = self.kill.take();
-        drop(self);
-        thread.join().expect("ends in good order");
-        drop(kill);
-    }
-
-    /// Vanishes without a word: its sockets are gone, nobody is told.
-    pub fn vanishes(mut self) {
-        let _ = self.kill.take().map(|kill| kill.send(()));
-        self.thread.take().expect("started").join().expect("vanishes in good order");
     }
 
     /// Stands still until the sender is used or dropped.
