@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   settle: carry out wishes, hand events to the application, until the node wishes nothing more
-//!   mail?   hand one fact to the node, settle, again
-//!   none:   flush what was queued; wait for a call, mail, or a deadline
+//!   mail    hand one fact to the node, settle; again until there is none
+//!   calls   make those that wait, settle after each
+//!   flush   what was queued; then wait for mail, a call, or a deadline
 //! ```
 //!
 //! Writes are flushed once per portion of mail, not once per message. Mail comes before alarms: when a deadline has
@@ -26,7 +27,10 @@ pub type Call<N> = Box<dyn FnOnce(&mut N, Time) + Send>;
 /// How many calls may wait; a caller waits for room.
 const CALLS_MAX: usize = 1_024;
 
-/// Portions of mail in a row before the reactor is asked for news of the other sockets.
+/// How many calls are made before the links have their turn.
+const CALLS_AT_ONCE_MAX: usize = 64;
+
+/// Portions of mail, or calls, in a row before the reactor is asked for news of the other sockets.
 const PORTIONS_MAX: u32 = 4;
 
 /// Turns of the reactor before an alarm is given although mail keeps coming.
@@ -197,10 +201,8 @@ impl<N: Node, A: App<N>> Loop<'_, N, A> {
         let mut alarm_turns = 0;
         loop {
             self.settle();
-            while let Some(input) = self.ports.take() {
-                self.node.handle(self.clock.now(), input);
-                self.settle();
-            }
+            self.mail();
+            self.calls();
             self.ports.flush();
             if self.ports.has_mail() {
                 continue;
@@ -211,7 +213,10 @@ impl<N: Node, A: App<N>> Loop<'_, N, A> {
             }
             match poll_fn(|cx| self.poll_step(cx)).await {
                 Step::Mail => portions += 1,
-                Step::Call(call) => call(&mut self.node, self.clock.now()),
+                Step::Call(call) => {
+                    portions += 1;
+                    call(&mut self.node, self.clock.now());
+                }
                 Step::Due => {
                     if !self.another_turn(&mut alarm_turns).await {
                         alarm_turns = 0;
@@ -223,6 +228,23 @@ impl<N: Node, A: App<N>> Loop<'_, N, A> {
         }
         self.ports.finish().await;
         (self.node, self.app)
+    }
+
+    /// Tells the node what came in.
+    fn mail(&mut self) {
+        while let Some(input) = self.ports.take() {
+            self.node.handle(self.clock.now(), input);
+            self.settle();
+        }
+    }
+
+    /// Makes the calls that wait, a bounded number of them: callers and links take turns.
+    fn calls(&mut self) {
+        for _ in 0..CALLS_AT_ONCE_MAX {
+            let Ok(call) = self.calls.try_recv() else { return };
+            call(&mut self.node, self.clock.now());
+            self.settle();
+        }
     }
 
     /// Carries out what the node wishes, and hands its events to the application, which may cause more.
@@ -240,12 +262,12 @@ impl<N: Node, A: App<N>> Loop<'_, N, A> {
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step<N>> {
-        if let Poll::Ready(call) = self.calls.poll_recv(cx) {
-            return Poll::Ready(call.map_or(Step::Over, Step::Call));
-        }
         self.look(cx);
         if self.ports.has_mail() {
             return Poll::Ready(Step::Mail);
+        }
+        if let Poll::Ready(call) = self.calls.poll_recv(cx) {
+            return Poll::Ready(call.map_or(Step::Over, Step::Call));
         }
         // The alarm is only moved when it would come too late: most deadlines move away before they are reached.
         while let Some(deadline) = self.deadline() {
@@ -299,10 +321,7 @@ impl<N: Node, A: App<N>> Loop<'_, N, A> {
         if self.room {
             self.ports.wake(now);
         }
-        while let Some(input) = self.ports.take() {
-            self.node.handle(now, input);
-            self.settle();
-        }
+        self.mail();
         if self.node.deadline().is_some_and(|deadline| deadline <= now) {
             self.node.handle(now, Input::Wake);
         }
