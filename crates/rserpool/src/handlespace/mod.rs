@@ -8,12 +8,14 @@
 //!
 //! One implementation of selection serves registrars, the caches of users, and the simulator. A policy ranks an element
 //! ([`Policy::rank`](crate::Policy::rank)); whoever is ranked by a key waits in a queue (`queue.rs`), weighted turns
-//! included (`deadline.rs`), whoever is ranked by a weight is drawn by lot (`lots.rs`). Registration, removal and
+//! included (`deadline.rs`), whoever is ranked by a weight is drawn by lot (`lots.rs`); a pool has one such order for the
+//! elements that are ready, and one for the suspects (`order.rs`). Registration, removal and
 //! selection take time in the logarithm of the pool's size.
 
 mod deadline;
 mod digest;
 mod lots;
+mod order;
 mod pool;
 mod queue;
 mod refusal;
@@ -222,8 +224,26 @@ impl Handlespace {
         random: &mut Random,
         visit: impl FnMut(&PoolElement),
     ) -> usize {
-        let Some(pool) = self.pools.get_mut(handle) else { return 0 };
-        pool.select(count, &self.settings, random, &mut self.taken, visit)
+        match self.choose(handle, count, random) {
+            Some((pool, taken)) => {
+                taken.iter().map(|&one| pool.element(one)).for_each(visit);
+                taken.len()
+            }
+            None => 0,
+        }
+    }
+
+    /// Selects and counts; the selected are yet to be shown.
+    fn choose(
+        &mut self,
+        handle: &PoolHandle,
+        count: usize,
+        random: &mut Random,
+    ) -> Option<(&Pool, &[Taken])> {
+        let Self { pools, settings, taken, .. } = self;
+        let pool = pools.get_mut(handle)?;
+        pool.select(count, settings, random, taken);
+        Some((pool, taken))
     }
 
     /// All pools in order, each with its elements by id (never empty).

@@ -1,8 +1,8 @@
 //! One pool: its elements by id, and in order of selection.
 
 use super::deadline::{Deadline, next_after};
-use super::lots::Lots;
-use super::queue::{Place, Queue};
+use super::order::{self, Order, Wait};
+use super::queue::Place;
 use super::{Refusal, Settings};
 use crate::policy::Rank;
 use crate::wire::parameter::PoolElement;
@@ -38,43 +38,18 @@ struct Entry {
     suspect: bool,
 }
 
-/// Slots in order of selection, or with their odds. All elements of a pool rank alike, having one policy type.
-#[derive(Clone, Debug)]
-enum Order {
-    Queue(Queue),
-    Lots(Lots),
-}
-
-/// A slot taken out of its order while an answer is put together.
+/// A slot that was selected.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
     slot: u32,
-    standing: Standing,
-}
-
-/// How a slot stands in its order.
-#[derive(Clone, Copy, Debug)]
-enum Standing {
-    Place(Option<Place>),
-    Weight(u32),
-}
-
-/// For which of its points an element waits in weighted turns.
-#[derive(Clone, Copy, Debug)]
-enum Wait {
-    /// This one.
-    At(Deadline),
-    /// The first behind this one.
-    After(Deadline),
+    /// Where it stood; of a pool that draws: `None`.
+    place: Option<Place>,
 }
 
 impl Pool {
     /// A pool for elements that rank like this one.
     pub fn for_element(element: &PoolElement) -> Self {
-        let order = match element.policy.rank(0, Load::IDLE) {
-            Rank::Queue(_) | Rank::Turns(_) => Order::Queue(Queue::default()),
-            Rank::Lots(_) => Order::Lots(Lots::default()),
-        };
+        let order = Order::of(element.policy.rank(0, Load::IDLE));
         Self {
             entries: Vec::new(),
             ids: BTreeMap::new(),
@@ -180,52 +155,58 @@ impl Pool {
         true
     }
 
-    /// Selects up to `count` elements, best first, shows each to `visit`, and counts the selection. Returns how many.
-    ///
-    /// Nobody is shown twice. `taken` is room to work in.
-    pub fn select(
-        &mut self,
-        count: usize,
-        settings: &Settings,
-        random: &mut Random,
-        taken: &mut Vec<Taken>,
-        mut visit: impl FnMut(&PoolElement),
-    ) -> usize {
-        let order = if self.ready.is_empty() { &mut self.suspects } else { &mut self.ready };
+    /// Selects up to `count` elements into `taken`, best first and nobody twice, and counts the selection.
+    pub fn select(&mut self, count: usize, settings: &Settings, random: &mut Random, taken: &mut Vec<Taken>) {
         taken.clear();
-        while taken.len() < count {
-            if let Some(&last) = taken.last() {
-                order.clear(last.slot);
+        let Self { entries, ready, suspects, turn, walk, .. } = self;
+        match if ready.is_empty() { suspects } else { ready } {
+            Order::Queue(queue) => {
+                while taken.len() < count {
+                    if let Some(last) = taken.last() {
+                        queue.set(last.slot, None);
+                    }
+                    let Some((slot, place)) = queue.first() else { break };
+                    taken.push(Taken { slot, place: Some(place) });
+                }
+                for (number, &Taken { slot, place: before }) in taken.iter().enumerate() {
+                    let point = before.map_or((0, 0), |place| place.key);
+                    if number == 0 {
+                        // Only weighted turns look at it.
+                        *walk = point.max(*walk);
+                    }
+                    if number < settings.increments_max {
+                        // Its turn is over. In weighted turns it goes on from its own point, which is ahead of the walk
+                        // unless it was the first of its answer.
+                        *turn += 1;
+                        let rank = entries[slot as usize].counted().rank(settings);
+                        queue.set(slot, order::place(rank, *turn, Wait::After(point.max(*walk))));
+                    } else {
+                        queue.set(slot, before);
+                    }
+                }
             }
-            let Some(next) = order.first(random) else { break };
-            visit(&self.entries[next.slot as usize].element);
-            taken.push(next);
-        }
-        if let Some(&Taken { standing: Standing::Place(Some(first)), .. }) = taken.first() {
-            // Only weighted turns look at it.
-            self.walk = self.walk.max(first.key);
-        }
-        for (number, &Taken { slot, standing }) in taken.iter().enumerate() {
-            if number < settings.increments_max {
-                self.count(slot, standing, settings);
-            } else {
-                self.order(slot).put_back(slot, standing);
+            Order::Lots(lots) => {
+                while taken.len() < count {
+                    if let Some(last) = taken.last() {
+                        lots.set(last.slot, 0);
+                    }
+                    if lots.total() == 0 {
+                        break;
+                    }
+                    taken.push(Taken { slot: lots.owner(random.below(lots.total())), place: None });
+                }
+                for (number, &Taken { slot, .. }) in taken.iter().enumerate() {
+                    let entry = &mut entries[slot as usize];
+                    let entry = if number < settings.increments_max { entry.counted() } else { entry };
+                    lots.set(slot, order::lots(entry.rank(settings)));
+                }
             }
         }
-        taken.len()
     }
 
-    /// Counts a selection: the element's turn is over. In weighted turns it goes on from its own point, which is ahead of
-    /// the walk if the element was not the first of its answer.
-    fn count(&mut self, slot: u32, standing: Standing, settings: &Settings) {
-        let entry = &mut self.entries[slot as usize];
-        entry.chosen = entry.chosen.saturating_add(1);
-        let point = match standing {
-            Standing::Place(Some(place)) => place.key.max(self.walk),
-            Standing::Place(None) | Standing::Weight(_) => self.walk,
-        };
-        let turn = self.next_turn();
-        self.seat(slot, turn, Wait::After(point), settings);
+    /// The element that was taken.
+    pub fn element(&self, taken: Taken) -> &PoolElement {
+        &self.entries[taken.slot as usize].element
     }
 
     /// Seats an element that stood in the queue already: its turn stays, and if its weight is the same, so does the
@@ -237,21 +218,10 @@ impl Pool {
         self.seat(slot, turn, point.map_or(Wait::After(self.walk), Wait::At), settings);
     }
 
-    /// Puts a slot where its rank belongs; `wait` matters for weighted turns only.
+    /// Puts a slot where its rank belongs.
     fn seat(&mut self, slot: u32, turn: u64, wait: Wait, settings: &Settings) {
-        let standing = match self.entries[slot as usize].rank(settings) {
-            Rank::Queue(key) => Standing::Place(Some(Place { key: (key.into(), 0), turn })),
-            Rank::Turns(0) => Standing::Place(None),
-            Rank::Turns(weight) => {
-                let key = match wait {
-                    Wait::At(point) => point,
-                    Wait::After(point) => next_after(point, weight),
-                };
-                Standing::Place(Some(Place { key, turn }))
-            }
-            Rank::Lots(weight) => Standing::Weight(weight),
-        };
-        self.order(slot).put_back(slot, standing);
+        let rank = self.entries[slot as usize].rank(settings);
+        self.order(slot).seat(slot, rank, turn, wait);
     }
 
     fn order(&mut self, slot: u32) -> &mut Order {
@@ -269,6 +239,12 @@ impl Pool {
 }
 
 impl Entry {
+    /// Itself, selected once more.
+    fn counted(&mut self) -> &mut Self {
+        self.chosen = self.chosen.saturating_add(1);
+        self
+    }
+
     fn rank(&self, settings: &Settings) -> Rank {
         let step = match (settings.count_selections, self.step) {
             (false, _) => Load::IDLE,
@@ -285,80 +261,6 @@ impl Entry {
         {
             let change = before.minus(now).plus(now.minus(before));
             self.step = if self.step == Load::IDLE { change } else { self.step.min(change) };
-        }
-    }
-}
-
-impl Order {
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Queue(queue) => queue.first().is_none(),
-            Self::Lots(lots) => lots.total() == 0,
-        }
-    }
-
-    /// The first in the queue, or one drawn by lot.
-    fn first(&self, random: &mut Random) -> Option<Taken> {
-        match self {
-            Self::Queue(queue) => {
-                let slot = queue.first()?;
-                Some(Taken { slot, standing: Standing::Place(queue.get(slot)) })
-            }
-            Self::Lots(lots) => {
-                if lots.total() == 0 {
-                    return None;
-                }
-                let slot = lots.owner(random.below(lots.total()));
-                Some(Taken { slot, standing: Standing::Weight(lots.get(slot)) })
-            }
-        }
-    }
-
-    /// Where a slot stands, if this is a queue and the slot stands in it.
-    fn place(&self, slot: u32) -> Option<Place> {
-        match self {
-            Self::Queue(queue) => queue.get(slot),
-            Self::Lots(_) => None,
-        }
-    }
-
-    fn put_back(&mut self, slot: u32, standing: Standing) {
-        match (self, standing) {
-            (Self::Queue(queue), Standing::Place(place)) => queue.set(slot, place),
-            (Self::Lots(lots), Standing::Weight(weight)) => lots.set(slot, weight),
-            (Self::Queue(_), Standing::Weight(_)) | (Self::Lots(_), Standing::Place(_)) => {
-                unreachable!("all elements of a pool have one policy type, and rank alike")
-            }
-        }
-    }
-
-    fn clear(&mut self, slot: u32) {
-        match self {
-            Self::Queue(queue) => queue.set(slot, None),
-            Self::Lots(lots) => lots.set(slot, 0),
-        }
-    }
-
-    /// The element of slot `from` is in slot `to` now.
-    fn renumber(&mut self, from: u32, to: u32) {
-        match self {
-            Self::Queue(queue) => {
-                let place = queue.get(from);
-                queue.set(from, None);
-                queue.set(to, place);
-            }
-            Self::Lots(lots) => {
-                let weight = lots.get(from);
-                lots.set(from, 0);
-                lots.set(to, weight);
-            }
-        }
-    }
-
-    fn truncate(&mut self, slots: usize) {
-        match self {
-            Self::Queue(queue) => queue.truncate(slots),
-            Self::Lots(lots) => lots.truncate(slots),
         }
     }
 }

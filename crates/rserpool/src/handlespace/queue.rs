@@ -12,8 +12,8 @@
 //! Why not an ordered set: a load report moves one element from somewhere to somewhere else, which there is a removal
 //! and an insertion with many comparisons; here it is mostly two or three, and never more than log2 of the slots.
 
-/// A place in the queue; the lowest comes first, and no two are equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A place in the queue; no two are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// What the policy says: a key, or a [`Deadline`](super::deadline::Deadline) in two parts.
     pub key: (u64, u64),
@@ -24,6 +24,18 @@ pub(super) struct Place {
 impl Place {
     /// Behind everything: nobody stands here.
     const NOBODY: Self = Self { key: (u64::MAX, u64::MAX), turn: u64::MAX };
+
+    /// True if this place is lower: by key, then by turn. (The derived order takes three times as many instructions, and
+    /// a selection is little else.)
+    fn is_before(&self, other: &Self) -> bool {
+        if self.key.0 != other.key.0 {
+            self.key.0 < other.key.0
+        } else if self.key.1 != other.key.1 {
+            self.key.1 < other.key.1
+        } else {
+            self.turn < other.turn
+        }
+    }
 }
 
 /// Slots in order of their places.
@@ -37,15 +49,15 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// The slot with the lowest place.
-    pub fn first(&self) -> Option<u32> {
+    /// The slot with the lowest place, and the place.
+    pub fn first(&self) -> Option<(u32, Place)> {
         let &first = self.winners.get(1)?;
-        self.get(first).is_some().then_some(first)
+        Some((first, self.get(first)?))
     }
 
     /// The place of a slot, if it stands in the queue.
     pub fn get(&self, slot: u32) -> Option<Place> {
-        Some(self.place(slot)).filter(|&place| place != Place::NOBODY)
+        self.places.get(slot as usize).copied().filter(|&place| place != Place::NOBODY)
     }
 
     /// Gives a slot a place, or takes it out of the queue.
@@ -75,32 +87,29 @@ impl Queue {
         }
     }
 
-    fn place(&self, slot: u32) -> Place {
-        self.places.get(slot as usize).copied().unwrap_or(Place::NOBODY)
+    fn place(&self, slot: u32) -> &Place {
+        self.places.get(slot as usize).unwrap_or(&Place::NOBODY)
     }
 
     /// Plays the games of a slot whose place changed, from its leaf up to where the result stays the same.
     fn play(&mut self, slot: u32) {
-        let leaves = self.winners.len();
-        let mut node = leaves + slot as usize;
-        let mut winner = slot;
-        let mut best = self.place(slot);
-        while node > 1 {
-            let rival = self.winner_of(node ^ 1);
-            let place = self.place(rival);
-            if place < best {
-                (winner, best) = (rival, place);
+        let Self { places, winners } = self;
+        let place = |slot: u32| places.get(slot as usize).unwrap_or(&Place::NOBODY);
+        let (mut winner, mut best) = (slot, place(slot));
+        let (mut node, mut rival) = ((winners.len() + slot as usize) / 2, slot ^ 1);
+        loop {
+            let other = place(rival);
+            if other.is_before(best) {
+                (winner, best) = (rival, other);
             }
-            node /= 2;
-            if self.winners[node] == winner && winner != slot {
+            if winners[node] == winner && winner != slot || node == 1 {
+                winners[node] = winner;
                 return;
             }
-            self.winners[node] = winner;
+            winners[node] = winner;
+            rival = winners[node ^ 1];
+            node /= 2;
         }
-    }
-
-    fn winner_of(&self, node: usize) -> u32 {
-        self.winners.get(node).copied().unwrap_or_else(|| (node - self.winners.len()) as u32)
     }
 
     /// Plays all games, in a tree that fits the slots.
@@ -114,8 +123,12 @@ impl Queue {
 
     /// Who wins at an inner node, judging by its two children.
     fn game(&self, node: usize) -> u32 {
-        let (left, right) = (self.winner_of(2 * node), self.winner_of(2 * node + 1));
-        if self.place(right) < self.place(left) { right } else { left }
+        let winner_of = |child: usize| match self.winners.get(child) {
+            Some(&winner) => winner,
+            None => (child - self.winners.len()) as u32,
+        };
+        let (left, right) = (winner_of(2 * node), winner_of(2 * node + 1));
+        if self.place(right).is_before(self.place(left)) { right } else { left }
     }
 
     /// Panics unless every inner node names a slot with the lowest place below it.
