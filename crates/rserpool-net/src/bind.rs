@@ -160,7 +160,7 @@ fn words(door: Door) -> (&'static str, &'static str) {
 
 fn option_of(door: Door) -> &'static str {
     match door {
-        Door::Asap => "--asap",
+        Door::Asap => "--listen",
         Door::Enrp => "--enrp",
         Door::Service => "--listen",
     }

@@ -30,7 +30,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -67,7 +67,6 @@ pub enum Outcome {
 /// The worker's end of the socket.
 pub struct Keeper {
     socket: UnixStream,
-    process: Child,
 }
 
 impl Keeper {
@@ -75,7 +74,8 @@ impl Keeper {
     pub fn start(scratch: &Path) -> io::Result<Self> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        let process = Command::new(std::env::current_exe()?)
+        // Nobody waits for it: it ends after us.
+        Command::new(std::env::current_exe()?)
             .arg("keeper")
             .arg(scratch)
             .stdin(Stdio::from(theirs))
@@ -83,7 +83,7 @@ impl Keeper {
             // A terminal's Ctrl-C goes to the worker, which decides; the keeper follows the socket.
             .process_group(0)
             .spawn()?;
-        Ok(Self { socket: UnixStream::from(ours), process })
+        Ok(Self { socket: UnixStream::from(ours) })
     }
 
     /// Starts a program whose output goes into these pipes.
@@ -101,13 +101,6 @@ impl Keeper {
     /// A second hold on the socket, to wait for outcomes on a thread of its own: see [`next_outcome`].
     pub fn outcomes(&self) -> io::Result<UnixStream> {
         self.socket.try_clone()
-    }
-
-    /// Ends everything that still runs, and the keeper.
-    pub fn close(mut self) {
-        // The keeper sees the end of the socket; a hold cloned for outcomes does not keep it open.
-        let _ = self.socket.shutdown(std::net::Shutdown::Both);
-        let _ = self.process.wait();
     }
 }
 

@@ -60,11 +60,6 @@ impl Server {
     pub fn signal(&self, signal: Signal) {
         let _ = rustix::process::kill_process(self.pid(), signal);
     }
-
-    /// True while it runs (or is stopped).
-    pub fn is_alive(&mut self) -> bool {
-        matches!(self.process.try_wait(), Ok(None))
-    }
 }
 
 impl Drop for Server {

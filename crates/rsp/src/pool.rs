@@ -79,7 +79,9 @@ pub fn resolve(args: &ResolveArgs) -> Result<(), Failure> {
     };
     let running = rserpool_net::spawn("user", net, make).map_err(|error| cannot_bind(&error))?;
     let (pool, items) = (args.pool, args.items);
-    let _ = running.handle.post_blocking(move |user, now| drop(user.resolve(now, pool, items)));
+    let _ = running.handle.post_blocking(move |user, now| {
+        user.resolve(now, pool, items);
+    });
     let ended = |_| Failure::new(Code::Failed, "asking the registrar ended without an answer");
     let (policy, elements) = match answer.recv().map_err(ended)? {
         Ok(found) => found,

@@ -47,6 +47,8 @@ pub fn cannot_bind(error: &Error) -> Failure {
 /// A channel that ends with the first interrupt.
 pub fn until_interrupted() -> Result<std::sync::mpsc::Receiver<()>, Failure> {
     let (sender, receiver) = std::sync::mpsc::channel();
-    crate::signals::on_interrupt(move || drop(sender.send(())))?;
+    crate::signals::on_interrupt(move || {
+        let _ = sender.send(());
+    })?;
     Ok(receiver)
 }

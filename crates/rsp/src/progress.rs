@@ -17,7 +17,7 @@ impl Progress {
             return Self { bar: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()) };
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let template = format!("{{elapsed_precise}} {{pos}} {what} {{per_sec}} {{msg}}");
+        let template = format!("{{elapsed_precise}} {{pos}} {what} {{per_sec}}");
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
@@ -28,7 +28,7 @@ impl Progress {
     /// How many there will be.
     pub fn total(&self, total: u64) {
         self.bar.set_length(total);
-        let template = "{elapsed_precise} [{bar:30}] {pos}/{len} {per_sec} ETA {eta} {msg}";
+        let template = "{elapsed_precise} [{bar:30}] {pos}/{len} {per_sec} ETA {eta}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style.progress_chars("=> "));
         }
@@ -37,11 +37,6 @@ impl Progress {
     /// How many are done.
     pub fn done(&self, done: u64) {
         self.bar.set_position(done);
-    }
-
-    /// What is going on besides.
-    pub fn message(&self, text: String) {
-        self.bar.set_message(text);
     }
 
     /// Says a line above the line of progress.

@@ -46,7 +46,9 @@ pub fn run(args: &DemoArgs) -> Result<Code, Failure> {
     let target = image::Target::prepare(&args.out)?;
     let (hear, heard) = mpsc::sync_channel(4096);
     let interrupt = hear.clone();
-    crate::signals::on_interrupt(move || drop(interrupt.send(Heard::Interrupted)))?;
+    crate::signals::on_interrupt(move || {
+        let _ = interrupt.send(Heard::Interrupted);
+    })?;
 
     let tiles: Vec<Rect> = scene.tiles(TILE, TILE).collect();
     let pool = Pool::start(args.profile)?;

@@ -72,7 +72,9 @@ pub fn run(args: &RunArgs) -> Result<Code, Failure> {
         }
     })?;
     let interrupt = hear.clone();
-    crate::signals::on_interrupt(move || drop(interrupt.send(Heard::Interrupted)))?;
+    crate::signals::on_interrupt(move || {
+        let _ = interrupt.send(Heard::Interrupted);
+    })?;
     let directory = private
         .as_ref()
         .map(|_| std::env::current_dir())

@@ -48,7 +48,9 @@ pub fn run(args: &WorkerArgs) -> Result<(), Failure> {
 
     let (end, ended) = mpsc::channel();
     let interrupt = end.clone();
-    crate::signals::on_interrupt(move || drop(interrupt.send(End::Interrupted)))?;
+    crate::signals::on_interrupt(move || {
+        let _ = interrupt.send(End::Interrupted);
+    })?;
 
     let mut random = process::random();
     let id = ElementId(args.id.unwrap_or_else(|| random.nonzero_u32()));
