@@ -3,6 +3,47 @@
 //! A service is pure like everything here: it is told facts and answers through [`Replies`]. What only its world can do
 //! (compute for a second, run a program) it asks for as a [`Service::Wish`]; the outcome comes back as a
 //! [`Service::Fact`]. The same service runs in the simulator and on a real machine.
+//!
+//! A whole service, which sums numbers. The cookie is the sum so far, so any element of the pool can go on:
+//!
+//! ```
+//! use rserpool::element::{Replies, Service, SessionId};
+//! use rserpool::{Load, Ppid, Time};
+//! use std::collections::BTreeMap;
+//!
+//! #[derive(Default)]
+//! pub struct Adder {
+//!     sums: BTreeMap<SessionId, u64>,
+//! }
+//!
+//! impl Service for Adder {
+//!     type Wish = ();
+//!     type Fact = ();
+//!
+//!     fn opened(&mut self, _: Time, session: SessionId, _: &mut Replies<()>) {
+//!         self.sums.insert(session, 0);
+//!     }
+//!     fn resume(&mut self, _: Time, session: SessionId, cookie: &[u8], _: &mut Replies<()>) {
+//!         if let Ok(sum) = cookie.try_into().map(u64::from_be_bytes) {
+//!             self.sums.insert(session, sum);
+//!         }
+//!     }
+//!     fn message(&mut self, _: Time, session: SessionId, ppid: Ppid, bytes: &[u8], replies: &mut Replies<()>) {
+//!         let Ok(number) = bytes.try_into().map(u64::from_be_bytes) else { return };
+//!         let sum = self.sums.entry(session).or_default();
+//!         *sum = sum.wrapping_add(number);
+//!         replies.send(session, ppid, sum.to_be_bytes());
+//!         replies.cookie(session, sum.to_be_bytes()); // after the data it covers
+//!     }
+//!     fn closed(&mut self, _: Time, session: SessionId, _: &mut Replies<()>) {
+//!         self.sums.remove(&session);
+//!     }
+//!     fn informed(&mut self, _: Time, _: (), _: &mut Replies<()>) {}
+//!     fn load(&self) -> Load {
+//!         Load::from_ratio(self.sums.len() as u64, 100)
+//!     }
+//! }
+//! ```
 
 use crate::{Load, Ppid, Time};
 use std::fmt;
