@@ -11,6 +11,8 @@ pub mod node;
 pub mod policy;
 pub mod random;
 pub mod registrar;
+#[cfg(test)]
+mod storm;
 pub mod time;
 pub mod timers;
 pub mod timing;

@@ -7,8 +7,8 @@ use rserpool::user::{self, Event, FailoverCause, SessionOptions};
 use rserpool::wire::asap::{Message, Resolution};
 use rserpool::wire::parameter::{PoolElement as Member, Transport, TransportUse};
 use rserpool::{
-    Cause, Door, ElementId, Endpoint, Input, LinkId, Load, Node, Output, Policy, PoolElement, PoolHandle,
-    PoolUser, Ppid, Random, Time,
+    Cause, ElementId, Endpoint, Input, LinkId, Load, Node, Output, Policy, PoolElement, PoolHandle, PoolUser,
+    Ppid, Random, Time,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -587,10 +587,7 @@ impl Home {
             self.cancel(request);
             self.news.push_back(News::Answered { request, answer });
         }
-        // A home that answers is no longer suspected.
-        if self.requests.values().all(|request| request.pending && request.timeouts == 0) {
-            self.end_hunt(out);
-        }
+        self.trust(out);
     }
 
     /// ASAP_ERROR fails the oldest question; the link stays (RFC 5352 §4 makes handling it a must, not how).
@@ -608,7 +605,14 @@ impl Home {
             self.cancel(request);
             self.news.push_back(News::Failed { request, causes });
         }
-        if self.requests.values().all(|request| request.pending && request.timeouts == 0) {
+        self.trust(out);
+    }
+
+    /// A home that answers is no longer suspected, unless it still owes something that is late.
+    fn trust<E>(&mut self, out: &mut Outbox<E>) {
+        if self.hunt.is_some()
+            && self.requests.values().all(|request| request.pending && request.timeouts == 0)
+        {
             self.end_hunt(out);
         }
     }

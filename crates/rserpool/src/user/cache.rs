@@ -5,8 +5,7 @@
 
 use crate::handlespace::Settings;
 use crate::wire::parameter::PoolElement;
-use crate::{ElementId, Handlespace, PoolHandle, Random, Time};
-use std::collections::BTreeMap;
+use crate::{ElementId, Handlespace, PoolHandle, Random, Time, Timers};
 use std::time::Duration;
 
 /// Elements remembered at the same time; beyond that, new ones are not remembered.
@@ -16,13 +15,13 @@ const ELEMENTS_MAX: usize = 10_000;
 pub(super) struct Cache {
     value: Duration,
     handlespace: Handlespace,
-    until: BTreeMap<(PoolHandle, ElementId), Time>,
+    until: Timers<(PoolHandle, ElementId)>,
 }
 
 impl Cache {
     /// A cache that remembers for `value`; zero: not at all.
     pub(super) fn new(value: Duration) -> Self {
-        Self { value, handlespace: Handlespace::with_settings(Settings::user()), until: BTreeMap::new() }
+        Self { value, handlespace: Handlespace::with_settings(Settings::user()), until: Timers::default() }
     }
 
     /// Merges the answer to a resolution.
@@ -32,8 +31,8 @@ impl Cache {
         }
         self.forget_old(now);
         for element in elements {
-            let known = self.until.contains_key(&(*handle, element.id));
-            if !known && self.until.len() >= ELEMENTS_MAX {
+            let key = (*handle, element.id);
+            if self.until.get(&key).is_none() && self.until.len() >= ELEMENTS_MAX {
                 continue;
             }
             let mut stored = self.handlespace.replicate(handle, element.clone());
@@ -43,7 +42,7 @@ impl Cache {
                 stored = self.handlespace.replicate(handle, element.clone());
             }
             if stored.is_ok() {
-                self.until.insert((*handle, element.id), now + self.value);
+                self.until.set(key, now + self.value);
             }
         }
     }
@@ -68,29 +67,67 @@ impl Cache {
 
     /// An element failed.
     pub(super) fn remove(&mut self, handle: &PoolHandle, id: ElementId) {
-        if self.until.remove(&(*handle, id)).is_some() {
-            self.handlespace.remove(handle, id);
-        }
+        self.until.clear(&(*handle, id));
+        self.handlespace.remove(handle, id);
     }
 
     fn forget_pool(&mut self, handle: &PoolHandle) {
-        let pool = (*handle, ElementId(0))..=(*handle, ElementId(u32::MAX));
-        let ids: Vec<_> = self.until.range(pool).map(|((_, id), _)| *id).collect();
+        let start = Some((*handle, ElementId::UNDEFINED)); // nobody has that identifier
+        let pool = self.handlespace.elements(None, start).take_while(|(at, _)| *at == handle);
+        let ids: Vec<_> = pool.map(|(_, element)| element.id).collect();
         for id in ids {
             self.remove(handle, id);
         }
     }
 
     fn forget_old(&mut self, now: Time) {
-        let old: Vec<_> =
-            self.until.iter().filter(|(_, until)| **until <= now).map(|(key, _)| *key).collect();
-        for (handle, id) in old {
-            self.remove(&handle, id);
+        while let Some((_, (handle, id))) = self.until.take_due(now) {
+            self.handlespace.remove(&handle, id);
         }
     }
 
     pub(super) fn check(&self) {
         assert_eq!(self.handlespace.len(), self.until.len(), "each remembered element has an end");
         self.handlespace.check();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Policy;
+    use crate::listen::{element, pool};
+
+    fn ids(elements: &[PoolElement]) -> Vec<u32> {
+        elements.iter().map(|element| element.id.0).collect()
+    }
+
+    #[test]
+    fn elements_are_remembered_as_long_as_the_stale_cache_value_says() {
+        let mut cache = Cache::new(Duration::from_millis(100));
+        let mut random = Random::from_seed(1);
+        cache.store(Time::ZERO, &pool(), &[element(1)]);
+        cache.store(Time::from_millis(60), &pool(), &[element(2)]);
+        assert_eq!(ids(&cache.select(Time::from_millis(99), &pool(), 9, &mut random)), [1, 2]);
+        assert_eq!(ids(&cache.select(Time::from_millis(100), &pool(), 9, &mut random)), [2]);
+        assert_eq!(cache.get(Time::from_millis(160), &pool(), ElementId(2)), None);
+        cache.check();
+    }
+
+    #[test]
+    fn a_pool_that_changed_its_policy_is_learnt_anew() {
+        let mut cache = Cache::new(Duration::from_millis(100));
+        cache.store(Time::ZERO, &pool(), &[element(1), element(2)]);
+        let changed = PoolElement { policy: Policy::Random, ..element(3) };
+        cache.store(Time::ZERO, &pool(), &[changed]);
+        assert_eq!(ids(&cache.select(Time::ZERO, &pool(), 9, &mut Random::from_seed(1))), [3]);
+        cache.check();
+    }
+
+    #[test]
+    fn without_a_stale_cache_value_nothing_is_remembered() {
+        let mut cache = Cache::new(Duration::ZERO);
+        cache.store(Time::ZERO, &pool(), &[element(1)]);
+        assert_eq!(cache.select(Time::ZERO, &pool(), 9, &mut Random::from_seed(1)), []);
     }
 }

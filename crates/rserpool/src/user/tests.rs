@@ -377,7 +377,7 @@ fn what_a_hung_element_says_late_is_heard_for_a_while() {
 }
 
 #[test]
-fn late_links_end_with_their_patience_and_with_their_session() {
+fn late_links_end_with_their_patience_even_after_their_session() {
     let options = SessionOptions { late_patience: Duration::from_millis(200), ..watchful() };
     for closed in [false, true] {
         let (mut u, home, link) = connected(options.clone());
@@ -390,11 +390,10 @@ fn late_links_end_with_their_patience_and_with_their_session() {
         u.asks(home, 2);
         if closed {
             u.call(|user, now| user.close(now, FIRST));
-        } else {
-            u.wait(199);
-            u.says_nothing_more();
-            u.wait(1);
         }
+        u.wait(199);
+        u.says_nothing_more();
+        u.wait(1);
         u.closes(link, Ending::Abort);
         u.says_nothing_more();
     }
