@@ -68,10 +68,12 @@ pub(super) struct Lane {
     /// Mean time between two results while there were tasks.
     pace: Option<Duration>,
     last_result: Time,
+    /// How many results came so far.
+    results: usize,
 }
 
 /// Most tasks sent ahead of free slots.
-const AHEAD_MAX: u128 = 1024;
+const AHEAD_MAX: usize = 1024;
 
 /// How long a worker is left alone that drains, cannot be reached, or does not speak our protocol.
 const SHUN: Duration = Duration::from_secs(2);
@@ -94,6 +96,7 @@ impl Lane {
             batch: Batch::default(),
             orders: 0,
             pace: None,
+            results: 0,
             last_result: Time::ZERO,
         }
     }
@@ -115,9 +118,15 @@ impl Lane {
     }
 
     /// How many more tasks to send now. `ahead`: also some that have to wait for a slot, for so long.
-    fn room(&self, ahead: Option<Duration>) -> usize {
+    ///
+    /// The pace of the past is only believed as far as the present bears it out: never more ahead than results have come
+    /// (a first short task says little about the second), and none while a task takes its time.
+    fn room(&self, now: Time, ahead: Option<Duration>) -> usize {
         let ahead = match (ahead, self.pace) {
-            (Some(span), Some(pace)) => (span.as_nanos() / pace.as_nanos().max(1)).min(AHEAD_MAX) as usize,
+            (Some(span), Some(pace)) => {
+                let pace = pace.max(now.since(self.last_result)).as_nanos().max(1);
+                usize::try_from(span.as_nanos() / pace).unwrap_or(AHEAD_MAX).min(AHEAD_MAX).min(self.results)
+            }
             _ => 0,
         };
         let wanted = (self.slots as usize + ahead).saturating_sub(self.assigned.len());
@@ -127,6 +136,7 @@ impl Lane {
     /// Notes that so many results came just now, for the pace.
     pub(super) fn results(&mut self, now: Time, count: u32) {
         let sample = now.since(self.last_result) / count.max(1);
+        self.results = self.results.saturating_add(count as usize);
         self.last_result = now;
         self.pace = Some(self.pace.map_or(sample, |pace| (pace * 7 + sample) / 8));
     }
@@ -321,7 +331,7 @@ impl Job {
         for ahead in [None, Some(self.config.ahead)] {
             for (&session, lane) in &mut self.lanes {
                 let Some(worker) = lane.element.filter(|_| lane.is_ready()) else { continue };
-                for _ in 0..lane.room(ahead) {
+                for _ in 0..lane.room(self.now, ahead) {
                     let Some(id) = self.tasks.take(worker, alone, session) else { break };
                     let task = self.tasks.get_mut(id).expect("just taken");
                     task.attempts += 1;

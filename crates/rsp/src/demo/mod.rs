@@ -62,10 +62,10 @@ pub fn run(args: &DemoArgs) -> Result<Code, Failure> {
     let registrars = Registrars { profile: args.profile, ..Registrars::default() };
     let targets = pool.registrars().into_iter().map(|at| Target { at, protocol: None }).collect();
     let choice = Choice { targets, named: true };
-    let running = client(&registrars, &choice, &pool, &hear, &heard)?;
+    let works: Vec<Work> = tiles.iter().map(|&rect| Work::Tile { scene: scene.clone(), rect }).collect();
+    let (running, spared) = client(&registrars, &choice, &pool, &works, &hear, &heard)?;
 
-    let mut demo = Demo::new(args, &scene, &tiles, &pool, &choice, &registrars);
-    demo.submit(&running.handle)?;
+    let mut demo = Demo::new(args, &scene, &tiles, &pool, &choice, &registrars, spared);
     let ended = demo.until_over(&heard, &running.handle);
     demo.progress.clear();
     let counts = ended?;
@@ -145,53 +145,72 @@ fn scene(args: &DemoArgs) -> Result<Scene, Failure> {
     Ok(scene)
 }
 
-/// Starts the client. Which registrar it asks is chance, as for the workers; for the story it has to be one that is the
-/// home of a worker, too, so another client is tried if it is not.
+/// Starts the client with all tiles. Which registrar it asks is chance, as for the workers; for the story it has to be
+/// one that is the home of a worker, too, so another client is tried if it is not. That worker is spared.
 fn client(
     registrars: &Registrars,
     choice: &Choice,
     pool: &Pool,
+    works: &[Work],
     hear: &mpsc::SyncSender<Heard>,
     heard: &Receiver<Heard>,
-) -> Result<Running<Job>, Failure> {
+) -> Result<(Running<Job>, ElementId), Failure> {
     for _ in 0..CLIENTS_MAX {
-        let mut random = process::random();
-        let job_id = JobId(std::array::from_fn(|_| random.next_u64() as u8));
-        let handle = PoolHandle::new(pool::NAME).expect("a short name");
-        let config = Config::new(client::user(registrars, choice), handle, job_id);
-        let (events, mut told) = rserpool_net::events(1024);
-        let make = move |_: &rserpool_net::Bound| (Job::new(config, random), events);
-        let net = client::sockets(registrars, choice)?;
-        let running = rserpool_net::spawn("job", net, make).map_err(|error| cannot_bind(&error))?;
-        let events_to = hear.clone();
-        std::thread::spawn(move || {
-            while let Some((_, event)) = told.blocking_recv() {
-                if events_to.send(Heard::Event(event)).is_err() {
-                    return;
-                }
-            }
-        });
-        // A task that needs no worker's help, so that the job looks around and finds its registrar.
-        let greeting =
-            running.handle.ask_blocking(|job, now| job.submit(now, TaskId(0), &Work::Echo(Vec::new())));
-        if !matches!(greeting, Ok(Ok(()))) {
-            return Err(Failure::new(Code::Failed, "the job takes no tasks; this is a bug"));
-        }
+        let running = start(registrars, choice, works, hear)?;
         loop {
             match heard.recv_timeout(STILL_MAX) {
-                Ok(Heard::Event(Event::Accepted { .. })) => break,
+                Ok(Heard::Event(Event::WorkerJoined { .. })) => break,
                 Ok(Heard::Event(_)) => {}
                 Ok(Heard::Interrupted) => return Err(Failure::new(Code::Interrupted, "interrupted")),
-                Err(_) => return Err(Failure::new(Code::Failed, "no worker computes anything")),
+                Err(_) => return Err(Failure::new(Code::Failed, "no worker joins the job")),
             }
         }
-        let home = home(&running.handle);
-        if home.is_some_and(|at| homed_at(registrars, choice, pool, at).is_ok_and(|homed| !homed.is_empty()))
+        if let Some(at) = home(&running.handle)
+            && let Some(&spared) = homed_at(registrars, choice, pool, at)?.first()
         {
-            return Ok(running);
+            return Ok((running, spared));
         }
+        running.stop();
+        while heard.try_recv().is_ok() {}
     }
     Err(Failure::new(Code::Failed, "no client found a registrar that is the home of a worker"))
+}
+
+/// Starts a job in which task N computes tile N - 1.
+fn start(
+    registrars: &Registrars,
+    choice: &Choice,
+    works: &[Work],
+    hear: &mpsc::SyncSender<Heard>,
+) -> Result<Running<Job>, Failure> {
+    let mut random = process::random();
+    let job_id = JobId(std::array::from_fn(|_| random.next_u64() as u8));
+    let handle = PoolHandle::new(pool::NAME).expect("a short name");
+    let config = Config::new(client::user(registrars, choice), handle, job_id);
+    let (events, mut told) = rserpool_net::events(1024);
+    let make = move |_: &rserpool_net::Bound| (Job::new(config, random), events);
+    let net = client::sockets(registrars, choice)?;
+    let running = rserpool_net::spawn("job", net, make).map_err(|error| cannot_bind(&error))?;
+    let hear = hear.clone();
+    std::thread::spawn(move || {
+        while let Some((_, event)) = told.blocking_recv() {
+            if hear.send(Heard::Event(event)).is_err() {
+                return;
+            }
+        }
+    });
+    let (works, count) = (works.to_vec(), works.len());
+    let submit = move |job: &mut Job, now| {
+        works.iter().zip(1..).try_for_each(|(work, task)| job.submit(now, TaskId(task), work))
+    };
+    match running.handle.ask_blocking(submit) {
+        Ok(Ok(())) => Ok(running),
+        Ok(Err(error)) => {
+            let message = format!("{count} tiles cannot be submitted: {error}; choose a smaller --size");
+            Err(Failure::new(Code::Usage, message))
+        }
+        Err(_) => Err(Failure::new(Code::Failed, "the job's thread ended; this is a bug")),
+    }
 }
 
 /// Where the registrar is that the client asks.
@@ -225,6 +244,8 @@ struct Demo<'a> {
     pool: &'a Pool,
     choice: &'a Choice,
     registrars: &'a Registrars,
+    /// A worker whose home is the client's: neither killed nor stopped, so that it loses its registrar.
+    spared: ElementId,
     picture: Picture,
     /// What attempts put out so far.
     colours: BTreeMap<Attempt, Vec<u8>>,
@@ -242,6 +263,7 @@ impl<'a> Demo<'a> {
         pool: &'a Pool,
         choice: &'a Choice,
         registrars: &'a Registrars,
+        spared: ElementId,
     ) -> Self {
         let progress = Progress::new("tiles");
         progress.total(tiles.len() as u64);
@@ -252,29 +274,13 @@ impl<'a> Demo<'a> {
             pool,
             choice,
             registrars,
+            spared,
             picture: Picture::of(scene),
             colours: BTreeMap::new(),
             accepted: 0,
             faults: Faults::default(),
             begun: Instant::now(),
             progress,
-        }
-    }
-
-    /// Task N computes tile N - 1.
-    fn submit(&mut self, handle: &Handle<Job>) -> Result<(), Failure> {
-        let works: Vec<Work> =
-            self.tiles.iter().map(|&rect| Work::Tile { scene: self.scene.clone(), rect }).collect();
-        let submit = move |job: &mut Job, now| {
-            works.iter().zip(1..).try_for_each(|(work, task)| job.submit(now, TaskId(task), work))
-        };
-        match handle.ask_blocking(submit) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure::new(
-                Code::Usage,
-                format!("{} tiles cannot be submitted: {error}; choose a smaller --size", self.tiles.len()),
-            )),
-            Err(_) => Err(Failure::new(Code::Failed, "the job's thread ended; this is a bug")),
         }
     }
 
@@ -297,11 +303,7 @@ impl<'a> Demo<'a> {
             }
             let patience = if all { Duration::from_secs(1) } else { STILL_MAX };
             match heard.recv_timeout(patience) {
-                Ok(Heard::Event(Event::Finished(mut counts))) => {
-                    // The first task only found the registrar and is no tile.
-                    counts.accepted -= 1;
-                    return Ok(counts);
-                }
+                Ok(Heard::Event(Event::Finished(counts))) => return Ok(counts),
                 Ok(Heard::Event(event)) => self.hear(event, handle)?,
                 Ok(Heard::Interrupted) => {
                     let done = self.accepted;
@@ -322,7 +324,7 @@ impl<'a> Demo<'a> {
 
     fn hear(&mut self, event: Event, handle: &Handle<Job>) -> Result<(), Failure> {
         match event {
-            Event::Started { attempt, worker } if attempt.task.0 > 0 => self.proceed(Some(worker), handle)?,
+            Event::Started { worker, .. } => self.proceed(Some(worker), handle)?,
             Event::Chunk { attempt, stream: Stream::OUTPUT, octets } => {
                 self.colours.entry(attempt).or_default().extend(octets);
             }
@@ -333,7 +335,7 @@ impl<'a> Demo<'a> {
                 self.colours.insert(attempt, colours);
             }
             Event::Dropped { attempt } => drop(self.colours.remove(&attempt)),
-            Event::Accepted { attempt, status, .. } if attempt.task.0 > 0 => {
+            Event::Accepted { attempt, status, .. } => {
                 let colours = self.colours.remove(&attempt).unwrap_or_default();
                 let tile = &self.tiles[attempt.task.0 as usize - 1];
                 if !status.is_success() {
@@ -374,7 +376,7 @@ impl<'a> Demo<'a> {
         if self.args.calm {
             return Ok(());
         }
-        let fresh = begun.filter(|worker| !self.faults.has_hit(*worker));
+        let fresh = begun.filter(|worker| *worker != self.spared && !self.faults.has_hit(*worker));
         let done = match (self.faults.next(self.percent()), fresh) {
             (Next::Kill, Some(worker)) => self.faults.kill(self.pool, worker),
             (Next::Stop, Some(worker)) => self.faults.stop(self.pool, worker),
