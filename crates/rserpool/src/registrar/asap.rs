@@ -77,7 +77,7 @@ impl Registrar {
         let key = (handle, asked.id);
         match self.admit(now, link, key, asked) {
             Err(why) => {
-                let causes = vec![why.cause()];
+                let causes = vec![self.refusal_cause(&why, &handle)];
                 self.outbox.event(Event::RegistrationRefused { handle, element: key.1, why });
                 let rejected =
                     Message::RegistrationResponse { rejected: true, handle, element: key.1, causes };
@@ -95,6 +95,22 @@ impl Registrar {
                     Message::RegistrationResponse { rejected: false, handle, element: key.1, causes: vec![] };
                 self.answer(link, &granted);
             }
+        }
+    }
+
+    /// The cause of a refusal. Whoever does not fit the pool is shown what the pool has (RFC 5354 §3.12.6, §3.12.8).
+    fn refusal_cause(&self, why: &Refusal, handle: &PoolHandle) -> ErrorCause {
+        use crate::handlespace::Refusal::{PolicyMismatch, TransportMismatch};
+        let mut members = self.handlespace.elements(None, Some((*handle, ElementId::UNDEFINED)));
+        let member = members.next().filter(|(pool, _)| *pool == handle).map(|(_, element)| element);
+        match (why, member) {
+            (Refusal::Inadmissible(PolicyMismatch), Some(member)) => {
+                ErrorCause::inconsistent_policy(&member.policy)
+            }
+            (Refusal::Inadmissible(TransportMismatch), Some(member)) => {
+                ErrorCause::inconsistent_transport(&member.user_transport)
+            }
+            _ => why.cause(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Registration, deregistration, resolution, and lists of pools.
 
 use super::*;
+use crate::wire::parameter::ErrorCause;
 
 #[test]
 fn an_element_registers_and_users_find_it() {
@@ -25,8 +26,11 @@ fn a_refused_element_is_told_why_and_nothing_else_happens() {
     let mut r = TestRegistrar::alone();
     r.has_element(1);
     let before = r.node.handlespace().digest();
-    for (change, code) in [
-        (PoolElement { policy: Policy::Random, ..element(2) }, CauseCode::INCONSISTENT_POLICY),
+    for (change, cause) in [
+        (
+            PoolElement { policy: Policy::Random, ..element(2) },
+            ErrorCause::inconsistent_policy(&Policy::RoundRobin),
+        ),
         (
             PoolElement {
                 user_transport: Transport::Tcp {
@@ -36,7 +40,7 @@ fn a_refused_element_is_told_why_and_nothing_else_happens() {
                 },
                 ..element(2)
             },
-            CauseCode::INCONSISTENT_TRANSPORT,
+            ErrorCause::inconsistent_transport(&element(1).user_transport),
         ),
         (
             PoolElement {
@@ -47,7 +51,7 @@ fn a_refused_element_is_told_why_and_nothing_else_happens() {
                 },
                 ..element(2)
             },
-            CauseCode::INCONSISTENT_DATA_CONTROL,
+            ErrorCause::plain(CauseCode::INCONSISTENT_DATA_CONTROL),
         ),
     ] {
         let link = r.accepts(Door::Asap, 2);
@@ -55,7 +59,7 @@ fn a_refused_element_is_told_why_and_nothing_else_happens() {
         match r.says_next() {
             Output::Send { link: on, bytes, .. } => match Message::parse(&bytes) {
                 Ok(Message::RegistrationResponse { rejected: true, causes, .. }) => {
-                    assert_eq!((on, causes[0].code), (link, code));
+                    assert_eq!((on, causes), (link, vec![cause]));
                 }
                 other => panic!("{other:?}"),
             },
