@@ -110,6 +110,8 @@ pub(super) struct Tasks {
     /// In the order they are to start. May name tasks that are not queued any more; `queued` does not count them.
     queue: VecDeque<TaskId>,
     queued: usize,
+    /// Of work, all tasks together.
+    octets: usize,
     /// The highest task so far.
     pub(super) last: Option<TaskId>,
     pub(super) counts: Counts,
@@ -118,6 +120,7 @@ pub(super) struct Tasks {
 impl Tasks {
     pub(super) fn submit(&mut self, id: TaskId, task: Task) {
         self.last = Some(id);
+        self.octets += task.work.len();
         self.counts.submitted += 1;
         self.tasks.insert(id, task);
         self.queue.push_back(id);
@@ -135,6 +138,10 @@ impl Tasks {
 
     pub(super) fn unfinished(&self) -> usize {
         self.tasks.len()
+    }
+
+    pub(super) fn octets(&self) -> usize {
+        self.octets
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -192,6 +199,7 @@ impl Tasks {
     /// A task is over. The caller counts how.
     pub(super) fn end(&mut self, id: TaskId) -> Option<Task> {
         let task = self.tasks.remove(&id)?;
+        self.octets -= task.work.len();
         self.queued -= usize::from(task.place == Place::Queued);
         // Names of ended tasks are skipped when they come up; should they outnumber the others, they are cleared away.
         if self.queue.len() > 2 * self.queued + 1000 {

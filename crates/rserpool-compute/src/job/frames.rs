@@ -65,11 +65,7 @@ impl Job {
     /// An execution began, from the beginning or from a checkpoint.
     fn started(&mut self, session: SessionId, attempt: Attempt, from: u64) -> Result<(), String> {
         let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
-        let Some(assigned) =
-            lane.assigned.get_mut(&attempt.task).filter(|assigned| assigned.number == attempt.number)
-        else {
-            return Err(format!("{attempt} started, but it is not there"));
-        };
+        let Some(assigned) = lane.assigned_mut(attempt) else { return Ok(()) };
         if assigned.started {
             return Err(format!("{attempt} started twice"));
         }
@@ -126,11 +122,7 @@ impl Job {
     ) -> Result<(), String> {
         self.surely_started(session, attempt)?;
         let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
-        let Some(assigned) =
-            lane.assigned.get_mut(&attempt.task).filter(|assigned| assigned.number == attempt.number)
-        else {
-            return Err(format!("output of {attempt}, but it is not there"));
-        };
+        let Some(assigned) = lane.assigned_mut(attempt) else { return Ok(()) };
         let length = octets.len() as u64;
         if offset != assigned.received {
             return Err(format!("output of {attempt} at {offset}, not at {}", assigned.received));
@@ -168,24 +160,26 @@ impl Job {
         }
         let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
         let Some(worker) = lane.element else { return Ok(()) };
-        let Some(assigned) =
-            lane.assigned.get(&attempt.task).filter(|assigned| assigned.number == attempt.number).cloned()
-        else {
-            return Err(format!("a result of {attempt}, but it is not there"));
+        let Some(assigned) = lane.assigned_mut(attempt).cloned() else {
+            // J2: of another attempt than the one this worker has, or once more. It may forget it; so do we.
+            if !matches!(status, Status::Refused(_)) {
+                lane.settle(attempt);
+                self.discard(attempt, worker);
+            }
+            return Ok(());
         };
         if assigned.received != octets {
             return Err(format!("{octets} octets of {attempt} announced, {} came", assigned.received));
         }
         lane.assigned.remove(&attempt.task);
-        let refused = matches!(status, Status::Refused(_));
         let accepts = matches!(status, Status::Exited(_) | Status::Signalled(_) | Status::TimedOut);
-        if assigned.cancelled || (!refused && !(accepts && self.config.journal)) {
-            if !refused {
-                lane.settle(attempt);
-            }
-        } else if accepts {
+        if matches!(status, Status::Refused(_)) {
+            // What was refused the worker does not hold.
+        } else if accepts && self.config.journal && !assigned.cancelled {
             lane.unsettled.insert(attempt);
             self.unrecorded.insert(attempt, session);
+        } else {
+            lane.settle(attempt);
         }
         if assigned.cancelled {
             // J11: the task is over; what it did all the same is of no interest.

@@ -105,6 +105,11 @@ impl Lane {
         self.stage == Stage::Ready && !self.guest
     }
 
+    /// The task this lane has, if it is this execution of it. What a worker says of others changes nothing (S3).
+    pub(super) fn assigned_mut(&mut self, attempt: Attempt) -> Option<&mut Assigned> {
+        self.assigned.get_mut(&attempt.task).filter(|assigned| assigned.number == attempt.number)
+    }
+
     /// Tells the worker to forget a result.
     pub(super) fn settle(&mut self, attempt: Attempt) {
         self.unsettled.remove(&attempt);
@@ -170,7 +175,7 @@ impl Job {
 
     /// Asks who is in the pool.
     pub(super) fn look_around(&mut self) {
-        if self.resolution.is_none() && self.input != super::Stage::Over {
+        if self.resolution.is_none() && self.tasks.unfinished() > 0 {
             let handle = self.config.handle;
             self.resolution = Some(self.user.resolve(self.now, handle, u32::MAX));
         }
@@ -190,9 +195,6 @@ impl Job {
 
     /// Opens a lane to everybody who has none, as long as there is work for them.
     pub(super) fn looked_around(&mut self, result: Result<(Policy, Vec<PoolElement>), Failure>) {
-        if self.input == super::Stage::Over {
-            return;
-        }
         let now = self.now;
         self.shunned.retain(|_, until| *until > now);
         let before = self.looked.1;
@@ -215,7 +217,10 @@ impl Job {
         self.vain = if self.looked.1 == before { self.vain + 1 } else { 0 };
         let pause = self.config.look_around;
         let pause = pause.min(pause / 10 * 2u32.saturating_pow(self.vain.min(10)));
-        self.timers.set(Timer::LookAround, now + pause);
+        // Without tasks nobody is needed; the next one looks again.
+        if self.tasks.unfinished() > 0 {
+            self.timers.set(Timer::LookAround, now + pause);
+        }
     }
 
     fn open_lane(&mut self, element: PoolElement) {

@@ -45,6 +45,10 @@ impl Job {
             }
             self.event(Event::WorkerLost { worker, cause, tasks });
         }
+        if let (Some(worker), Stage::Greeting) = (worker, stage) {
+            // It would not even welcome us: it may be full.
+            self.shun(worker, false);
+        }
         if !moving && (guest || self.worker_count() > 0) {
             self.drop_lane(session);
         } else {

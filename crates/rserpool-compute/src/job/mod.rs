@@ -16,240 +16,24 @@
 //! `lanes.rs` holds the sessions, `frames.rs` obeys what workers say, `losses.rs` what happens when they fall silent.
 
 mod books;
+mod config;
+mod events;
 mod frames;
 mod lanes;
 mod losses;
 #[cfg(test)]
 mod tests;
 
-use crate::WireError;
-use crate::protocol::{Attempt, Frame, JobId, Status, Stream, TaskId};
+use crate::protocol::{Attempt, Frame, PPID, TaskId};
 use crate::work::Work;
 pub use books::{Counts, WorkerCounts};
 use books::{Place, Task, Tasks};
+pub use config::Config;
+pub use events::{Cause, Event, SubmitError};
 use lanes::Lane;
-use rserpool::user::{self, FailoverCause, Failure, ResolutionId, SessionId};
-use rserpool::{ElementId, Input, Node, Output, PoolHandle, PoolUser, Random, Time, Timers};
+use rserpool::user::{self, Failure, ResolutionId, SessionId};
+use rserpool::{ElementId, Input, Node, Output, PoolUser, Random, Time, Timers};
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::time::Duration;
-
-/// Settings of a job.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Registrars and timers.
-    pub user: user::Config,
-    /// The pool of the workers.
-    pub handle: PoolHandle,
-    /// The job's name: 128 random bits, never used for other tasks.
-    pub job: JobId,
-    /// Pause between two looks at who is in the pool. While that changes, they come up to ten times as often.
-    pub look_around: Duration,
-    /// Tasks held at a time; [`Job::submit`] refuses more until some are over.
-    pub tasks_max: usize,
-    /// Workers used at a time.
-    pub lanes_max: usize,
-    /// A task that was running on so many workers when they died (or hung) is not tried again: it may be what kills
-    /// them.
-    pub deaths_max: u32,
-    /// A task that so many workers could not start is not tried again.
-    pub starts_max: u32,
-    /// How long the late results of a hung worker are listened for, to count them.
-    pub late_patience: Duration,
-    /// How long tasks with a checkpoint wait for their session to find its next worker, before they start anew
-    /// anywhere.
-    pub move_patience: Duration,
-    /// Tasks are sent ahead of free slots as long as together they take no longer than this: long enough to hide the
-    /// way to the worker and back, short enough not to matter at the end of the job.
-    pub ahead: Duration,
-    /// The application keeps a journal: a result is acknowledged to its worker only after [`Job::recorded`].
-    pub journal: bool,
-}
-
-impl Config {
-    /// Settings of a job on this pool, with defaults for everything else.
-    pub fn new(user: user::Config, handle: PoolHandle, job: JobId) -> Self {
-        Self {
-            user,
-            handle,
-            job,
-            look_around: Duration::from_millis(500),
-            tasks_max: 100_000,
-            lanes_max: 128,
-            deaths_max: 5,
-            starts_max: 3,
-            late_patience: Duration::from_secs(30),
-            move_patience: Duration::from_secs(1),
-            ahead: Duration::from_millis(16),
-            journal: false,
-        }
-    }
-}
-
-/// Why a task is given up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Cause {
-    /// It was running on this many workers when they died or hung.
-    WorkersDied {
-        /// How many.
-        times: u32,
-    },
-    /// Workers could not start it.
-    CouldNotStart {
-        /// How many tried.
-        times: u32,
-        /// What the last one said.
-        why: String,
-    },
-}
-
-impl fmt::Display for Cause {
-    /// Reads well after "task 7 failed: ".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WorkersDied { times } => write!(f, "{times} workers died or hung while it was running"),
-            Self::CouldNotStart { times, why } => write!(f, "{times} workers could not start it: {why}"),
-        }
-    }
-}
-
-/// What a job tells its application.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A worker takes part from now on.
-    WorkerJoined {
-        /// Which.
-        worker: ElementId,
-        /// What it calls itself.
-        name: String,
-        /// Tasks it runs at a time.
-        slots: u32,
-    },
-    /// A worker is lost; its tasks run elsewhere.
-    WorkerLost {
-        /// Which.
-        worker: ElementId,
-        /// Why.
-        cause: FailoverCause,
-        /// Tasks it had that are not over.
-        tasks: usize,
-    },
-    /// A worker takes no more tasks and has none left.
-    WorkerLeft {
-        /// Which.
-        worker: ElementId,
-    },
-    /// A worker was given up because it does not speak the protocol (or not our version).
-    WorkerRefused {
-        /// Which.
-        worker: ElementId,
-        /// What it said, for people.
-        why: String,
-    },
-    /// There is no worker at the moment. Told when it begins and when the reason changes.
-    Waiting {
-        /// Why.
-        why: Failure,
-    },
-    /// A task runs.
-    Started {
-        /// Which execution.
-        attempt: Attempt,
-        /// Where.
-        worker: ElementId,
-    },
-    /// The execution goes on from a checkpoint: the first `octets` octets of output of the attempt before are its own
-    /// beginning, the others are to be forgotten.
-    Continued {
-        /// Which execution.
-        attempt: Attempt,
-        /// The number of the attempt before.
-        of: u32,
-        /// How much of its output stays, all streams together, in the order they came.
-        octets: u64,
-    },
-    /// Output of an execution, in order.
-    Chunk {
-        /// Which execution.
-        attempt: Attempt,
-        /// Where it belongs.
-        stream: Stream,
-        /// At least one octet.
-        octets: Vec<u8>,
-    },
-    /// What this execution put out is to be forgotten. Told only if there was something.
-    Dropped {
-        /// Which execution.
-        attempt: Attempt,
-    },
-    /// The task is over: this is its result, and what this execution put out is its output. Told once per task.
-    Accepted {
-        /// Which execution.
-        attempt: Attempt,
-        /// Where.
-        worker: ElementId,
-        /// `Exited`, `Signalled` or `TimedOut`.
-        status: Status,
-        /// Octets of output in all.
-        octets: u64,
-    },
-    /// The task is given up. Told instead of `Accepted`.
-    Failed {
-        /// Which task.
-        task: TaskId,
-        /// Why.
-        cause: Cause,
-    },
-    /// The task was cancelled. Told instead of `Accepted`.
-    Cancelled {
-        /// Which task.
-        task: TaskId,
-    },
-    /// A result came too late and was discarded: its task is over or runs elsewhere.
-    Discarded {
-        /// Which execution.
-        attempt: Attempt,
-        /// Where.
-        worker: ElementId,
-    },
-    /// [`Job::submit`] has room again, after it refused.
-    Room,
-    /// Every task is over and no more will come. The last event.
-    Finished(Counts),
-}
-
-/// Why a task was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SubmitError {
-    /// As many tasks as [`Config::tasks_max`] are not over yet: wait for [`Event::Room`].
-    Full,
-    /// Tasks are numbered upwards, so that none is taken twice.
-    NotIncreasing {
-        /// The highest task so far.
-        last: TaskId,
-    },
-    /// [`Job::finish`] was called.
-    Finished,
-    /// The work breaks a rule of the protocol.
-    Work(WireError),
-}
-
-impl fmt::Display for SubmitError {
-    /// Reads well after "cannot submit: ".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full => f.write_str("too many tasks are not over yet"),
-            Self::NotIncreasing { last } => write!(f, "its number must be above {last}"),
-            Self::Finished => f.write_str("the job takes no more tasks"),
-            Self::Work(error) => write!(f, "malformed work: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for SubmitError {}
 
 /// A job on its pool. See the module.
 pub struct Job {
@@ -345,11 +129,13 @@ impl Job {
         {
             return Err(SubmitError::NotIncreasing { last });
         }
-        if self.tasks.unfinished() >= self.config.tasks_max {
+        let work = work.emit().map_err(SubmitError::Work)?;
+        let octets = self.tasks.octets() + work.len();
+        let unfinished = self.tasks.unfinished();
+        if unfinished >= self.config.tasks_max || (unfinished > 0 && octets > self.config.octets_max) {
             self.refused_full = true;
             return Err(SubmitError::Full);
         }
-        let work = work.emit().map_err(SubmitError::Work)?;
         self.tasks.submit(task, Task::new(work, attempts));
         self.look_around_for_more();
         Ok(())
@@ -510,7 +296,7 @@ impl Job {
             for message in lane.batch.take() {
                 moved = true;
                 // A lane that is losing its worker learns so from the next event; its tasks are sent again then.
-                let _ = self.user.send(self.now, id, crate::protocol::PPID, message);
+                let _ = self.user.send(self.now, id, PPID, message);
             }
         }
         self.close_finished() || moved
@@ -551,7 +337,10 @@ impl Job {
     }
 
     fn close_finished(&mut self) -> bool {
-        if self.refused_full && self.tasks.unfinished() <= self.config.tasks_max / 2 {
+        if self.refused_full
+            && self.tasks.unfinished() <= self.config.tasks_max / 2
+            && self.tasks.octets() <= self.config.octets_max / 2
+        {
             self.refused_full = false;
             self.event(Event::Room);
         }

@@ -407,6 +407,71 @@ fn with_a_journal_a_worker_waits_for_the_record() {
 }
 
 #[test]
+fn a_result_said_twice_or_of_another_attempt_is_discarded_and_counted() {
+    let mut world = World::new(24);
+    world.worker(1);
+    world.tamper = Some(|bytes| {
+        if bytes[0] == 0x85 {
+            let result = bytes[..32].to_vec();
+            let mut other = result.clone();
+            other[15] = 9; // the number of the attempt
+            bytes.splice(0..0, other);
+            bytes.extend(result);
+        }
+        true
+    });
+    for task in 0..3 {
+        world.submit(task, &Work::Sleep(Duration::from_millis(1)));
+    }
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 3);
+    assert!(world.results.values().all(|result| result.number == 1));
+    assert_eq!((world.job.counts().late, world.job.counts().accepted), (6, 3));
+}
+
+#[test]
+fn a_task_that_kills_its_worker_before_it_can_say_so_is_charged() {
+    let mut world = World::new(25);
+    for _ in 0..6 {
+        world.worker(1);
+    }
+    // Nothing a worker says of running tasks arrives.
+    world.tamper = Some(|bytes| bytes[0] != 0x83);
+    world.submit(0, &command("poison"));
+    world.run_to_the_end();
+    assert_eq!(world.failed[&TaskId(0)], Cause::WorkersDied { times: 5 });
+    assert_eq!(world.job.counts().started, 0);
+}
+
+#[test]
+fn work_that_is_held_is_bounded_in_octets() {
+    let mut world = World::with(26, |config| config.octets_max = 1000);
+    world.submit(0, &Work::Echo(vec![0; 5000]));
+    let full = world.call(|job, now| job.submit(now, TaskId(1), &echo("")));
+    assert_eq!(full, Err(SubmitError::Full));
+    world.worker(1);
+    world.run_until(1_000);
+    world.submit(1, &echo(""));
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 2);
+}
+
+#[test]
+fn without_tasks_nobody_is_asked_for_workers() {
+    let mut world = World::new(27);
+    world.worker(1);
+    world.submit(0, &echo(""));
+    world.run_until(2_000);
+    assert_eq!(world.results.len(), 1);
+    let asked = world.resolutions;
+    world.run_until(20_000);
+    assert_eq!(world.resolutions, asked);
+    world.submit(1, &echo(""));
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 2);
+}
+
+#[test]
 fn a_full_job_takes_no_more_until_it_has_room() {
     let mut world = World::with(21, |config| config.tasks_max = 4);
     for task in 0..4 {

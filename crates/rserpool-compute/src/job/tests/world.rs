@@ -85,6 +85,8 @@ pub struct World {
     pub results: BTreeMap<TaskId, Result>,
     pub failed: BTreeMap<TaskId, crate::job::Cause>,
     pub finished: bool,
+    /// How often the registrar was asked who is there.
+    pub resolutions: usize,
     /// Looks at each message of a link before it arrives: messages may be changed or lost (`None`).
     pub tamper: Option<fn(&mut Vec<u8>) -> bool>,
 }
@@ -140,6 +142,7 @@ impl World {
             results: BTreeMap::new(),
             failed: BTreeMap::new(),
             finished: false,
+            resolutions: 0,
             tamper: None,
         }
     }
@@ -383,7 +386,10 @@ impl World {
                         self.registered.insert(id, (element, link));
                         Message::RegistrationResponse { rejected: false, handle, element: id, causes: vec![] }
                     }
-                    Message::HandleResolution { handle, .. } => self.resolution(handle),
+                    Message::HandleResolution { handle, .. } => {
+                        self.resolutions += 1;
+                        self.resolution(handle)
+                    }
                     Message::EndpointUnreachable { element, .. } => {
                         self.registered.remove(&element);
                         return;
