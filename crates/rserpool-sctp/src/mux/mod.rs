@@ -59,6 +59,8 @@ pub struct Mux {
     buffered: usize,
     /// Some were refused a message because all together keep too much.
     all_full: bool,
+    /// Datagrams that were nobody's.
+    strays: u64,
     outputs: VecDeque<Transmit>,
     events: VecDeque<Event>,
 }
@@ -81,6 +83,7 @@ impl Mux {
             connecting: 0,
             buffered: 0,
             all_full: false,
+            strays: 0,
             outputs: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -94,6 +97,12 @@ impl Mux {
     /// How many associations there are, those being opened included.
     pub fn associations(&self) -> usize {
         self.associations.len()
+    }
+
+    /// How many datagrams came that were no SCTP packets, or belonged to no association: noise, late packets of ended
+    /// associations, and attempts of others.
+    pub fn strays(&self) -> u64 {
+        self.strays
     }
 
     /// What all associations together keep, in octets: messages not yet delivered to the other side, and received
@@ -209,13 +218,19 @@ impl Mux {
 
     /// A datagram arrived. What it is worth is found out here; it may be anything.
     pub fn input(&mut self, now: Time, from: Path, bytes: &[u8]) {
-        let Some(packet) = Packet::parse(bytes) else { return };
+        let Some(packet) = Packet::parse(bytes) else {
+            self.strays += 1;
+            return;
+        };
         match packet.first() {
             kind::INIT => self.init(now, from, &packet),
             kind::COOKIE_ECHO => self.cookie_echo(now, from, &packet),
             _ => match self.find(from, &packet) {
                 Some(id) => self.deliver(now, from, &packet, id),
-                None => self.stranger(now, from, &packet),
+                None => {
+                    self.strays += 1;
+                    self.stranger(now, from, &packet);
+                }
             },
         }
     }
