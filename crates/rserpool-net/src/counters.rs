@@ -85,6 +85,9 @@ impl Counters {
 
     /// So many more.
     pub(crate) fn add(&self, reason: Reason, more: u64) {
+        if more == 0 {
+            return;
+        }
         self.counts[reason as usize].fetch_add(more, Ordering::Relaxed);
     }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use rserpool::{Cause, Door, Ending, Endpoint, Greeting, Input, LinkId, Ppid, Protocol};
-use rserpool_net::{Config, Limits, Reason};
+use rserpool_net::{Config, DoorAt, Limits, Reason, UdpPort};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
@@ -299,11 +299,59 @@ fn hostile_bytes_are_counted_and_change_nothing(protocol: Protocol) {
                 }
                 socket.send_to(&octets, at).expect("sent");
             }
+            until("all are counted", || b.counters.get(Reason::Datagram) == 200);
         }
     }
     a.sends(ours, DATA, pattern(10_000, 5));
     b.hears_message(theirs, DATA, &pattern(10_000, 5));
     b.hears_nothing_more();
+}
+
+#[test]
+fn both_protocols_run_over_ipv6_alike() {
+    let at: SocketAddr = (std::net::Ipv6Addr::LOCALHOST, 0).into();
+    for protocol in [Protocol::Tcp, Protocol::Sctp] {
+        let door = DoorAt { at: Some(at), ..config(protocol).service };
+        let (a, ours, b, theirs) = {
+            let config = Config { asap: door, service: door, ..config(protocol) };
+            pair_of(config.clone(), config)
+        };
+        assert_eq!(b.service().addresses, [at.ip()]);
+        a.sends(ours, DATA, pattern(100_000, 6));
+        b.hears_message(theirs, DATA, &pattern(100_000, 6));
+        b.closes(theirs, Ending::Graceful);
+        a.hears_closed(ours, Cause::Ended);
+    }
+}
+
+#[test]
+fn a_strict_peer_finds_a_door_at_the_encapsulation_port() {
+    // What goes to a UDP port of the same number is lost here, so only the other candidate can answer.
+    let registrar = Actor::start(Config {
+        udp: UdpPort::Exactly(0),
+        ..Config::registrar(rserpool_net::config::loopback(), rserpool_net::config::loopback())
+    });
+    let [_, _, strict] = registrar.bound.udp[..] else { panic!("{:?}", registrar.bound) };
+    let mut peer = rserpool_sctp::Mux::new(rserpool_sctp::Config::default(), [7; 32]);
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let path = rserpool_sctp::Path { socket: 0, remote: strict };
+    let to = registrar.bound.enrp.as_ref().expect("asked for").port;
+    peer.connect(rserpool::Time::ZERO, 55_555, to, &[path]).expect("one candidate");
+    let mut buffer = [0; 2_000];
+    let up = loop {
+        while let Some(datagram) = peer.poll_output() {
+            socket.send_to(&datagram.bytes, datagram.path.remote).expect("sent");
+        }
+        if let Some(event) = peer.poll_event() {
+            break event;
+        }
+        let (length, from) = socket.recv_from(&mut buffer).expect("an answer");
+        assert_eq!(from, strict, "the answer comes from where the question went");
+        peer.input(rserpool::Time::ZERO, path, &buffer[..length]);
+    };
+    assert!(matches!(up, rserpool_sctp::Event::Up { .. }), "{up:?}");
+    let Input::Accepted { door, peer, .. } = registrar.hears() else { panic!("accepted") };
+    assert_eq!((door, peer.port), (Door::Enrp, 55_555));
 }
 
 fn a_hung_node_finds_its_mail_before_its_alarm(protocol: Protocol) {

@@ -46,6 +46,8 @@ pub struct SctpOverUdp {
     links: HashMap<AssocId, LinkId>,
     /// Ended by the node, and taking leave.
     leaving: HashSet<AssocId>,
+    /// So many stray datagrams are counted.
+    strays: u64,
     /// The node stops: nothing new is accepted.
     finishing: bool,
 }
@@ -94,6 +96,7 @@ impl SctpOverUdp {
             associations: HashMap::new(),
             links: HashMap::new(),
             leaving: HashSet::new(),
+            strays: 0,
             finishing: false,
         })
     }
@@ -126,6 +129,8 @@ impl SctpOverUdp {
 
     /// Tells what happened in the stack.
     fn tell(&mut self, now: Time, inbox: &mut Inbox) {
+        self.counters.add(Reason::Datagram, self.mux.strays() - self.strays);
+        self.strays = self.mux.strays();
         while let Some(event) = self.mux.poll_event() {
             match event {
                 Event::Up { assoc, local_port, peer, .. } => self.up(now, assoc, local_port, &peer, inbox),
