@@ -1,14 +1,16 @@
 //! Asking a registrar one question: what is in its handlespace? (Our ASAP extension Pool List, `wire::asap`.)
 //!
 //! A small node of its own, because it is neither user nor element: it tries the registrars one after the other, asks
-//! for the list part by part, and ends.
+//! for the list part by part, and ends. If it listens to announcements, it waits for one when it knows nobody else.
 
 use rserpool::wire::asap::Message;
-use rserpool::wire::parameter::PoolElement;
+use rserpool::wire::parameter::{PoolElement, Transport};
 use rserpool::{
-    Cause, Door, ElementId, Ending, Endpoint, Greeting, Input, LinkId, Node, Outbox, Output, PoolHandle,
-    Ppid, RegistrarId, Time,
+    Cause, Channel, Door, ElementId, Ending, Endpoint, Greeting, Input, LinkId, Node, Outbox, Output,
+    PoolHandle, Ppid, RegistrarId, Time,
 };
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How long a registrar may take for each part.
@@ -16,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The most elements collected: a list for people and scripts, not a replica.
 const ELEMENTS_MAX: usize = 1_000_000;
+
+/// The most announced registrars asked: anybody can announce anything.
+const HEARD_MAX: usize = 16;
 
 /// What a registrar knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +39,7 @@ pub enum Answer {
     /// No registrar could be reached.
     NoRegistrar,
     /// This one is reached but does not answer: it does not know our extension.
-    NoAnswer(Endpoint),
+    Silence(Endpoint),
 }
 
 /// The asking node.
@@ -46,6 +51,9 @@ pub struct Lister {
     elements: usize,
     patience_ends: Option<Time>,
     silent: Option<Endpoint>,
+    /// Announcements are waited for until then.
+    listens_until: Option<Time>,
+    heard: BTreeSet<Endpoint>,
     outbox: Outbox<Answer>,
 }
 
@@ -61,12 +69,20 @@ impl Lister {
             elements: 0,
             patience_ends: None,
             silent: None,
+            listens_until: None,
+            heard: BTreeSet::new(),
             outbox: Outbox::default(),
         }
     }
 
-    /// Begins.
-    pub fn begin(&mut self, now: Time) {
+    /// Begins; `listen`: registrars that announce themselves are asked, too.
+    pub fn begin(&mut self, now: Time, listen: bool) {
+        self.listens_until = listen.then_some(now + PATIENCE);
+        self.next(now);
+    }
+
+    /// Asks the next registrar.
+    fn next(&mut self, now: Time) {
         match self.registrars.pop() {
             Some(next) => {
                 let link = self.outbox.open(Door::Asap, next.clone(), Greeting::default());
@@ -75,11 +91,35 @@ impl Lister {
                 self.elements = 0;
                 self.ask(now, link, None);
             }
+            None if self.listens_until.is_some_and(|end| now < end) => {
+                self.asking = None;
+                self.patience_ends = self.listens_until;
+            }
             None => {
                 self.asking = None;
                 self.patience_ends = None;
-                self.outbox.event(self.silent.take().map_or(Answer::NoRegistrar, Answer::NoAnswer));
+                self.outbox.event(self.silent.take().map_or(Answer::NoRegistrar, Answer::Silence));
             }
+        }
+    }
+
+    /// A registrar announces itself (RFC 5352 §3.6): over TCP where it says so, else where the announcement came from.
+    fn heard(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
+        let Ok(Message::ServerAnnounce { transports, .. }) = Message::parse(bytes) else { return };
+        let tcp = transports.iter().find_map(|transport| match transport {
+            Transport::Tcp { port, address, .. } => Some(Endpoint::tcp(SocketAddr::new(*address, *port))),
+            _ => None,
+        });
+        let endpoint = tcp.unwrap_or_else(|| Endpoint::tcp(from));
+        if self.listens_until.is_none()
+            || self.heard.len() >= HEARD_MAX
+            || !self.heard.insert(endpoint.clone())
+        {
+            return;
+        }
+        self.registrars.insert(0, endpoint);
+        if self.asking.is_none() {
+            self.next(now);
         }
     }
 
@@ -107,6 +147,7 @@ impl Lister {
                 self.outbox.close(link, Ending::Graceful);
                 self.asking = None;
                 self.patience_ends = None;
+                self.listens_until = None;
                 let nothing = Listing { registrar: server, pools: Vec::new() };
                 self.outbox.event(Answer::Listing(std::mem::replace(&mut self.listing, nothing)));
             }
@@ -118,7 +159,15 @@ impl Node for Lister {
     type Event = Answer;
 
     fn handle(&mut self, now: Time, input: Input) {
-        let Some((current, endpoint)) = self.asking.clone() else { return };
+        if let Input::Heard { channel: Channel::Asap, from, bytes } = &input {
+            return self.heard(now, *from, bytes);
+        }
+        let Some((current, endpoint)) = self.asking.clone() else {
+            if matches!(input, Input::Wake) && self.patience_ends.is_some_and(|end| end <= now) {
+                self.next(now);
+            }
+            return;
+        };
         match input {
             Input::Message { link, ppid: Ppid::ASAP, bytes } if link == current => {
                 if let Ok(message) = Message::parse(&bytes) {
@@ -129,12 +178,12 @@ impl Node for Lister {
                 if cause != Cause::Unreachable {
                     self.silent = Some(endpoint);
                 }
-                self.begin(now);
+                self.next(now);
             }
             Input::Wake if self.patience_ends.is_some_and(|end| end <= now) => {
                 self.outbox.close(current, Ending::Abort);
                 self.silent = Some(endpoint);
-                self.begin(now);
+                self.next(now);
             }
             _ => {}
         }
@@ -152,6 +201,7 @@ impl Node for Lister {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rserpool::wire::parameter::TransportUse;
 
     fn at(port: u16) -> Endpoint {
         Endpoint::tcp(([127, 0, 0, 1], port).into())
@@ -168,7 +218,7 @@ mod tests {
     #[test]
     fn the_next_registrar_is_asked_when_one_cannot_be_reached() {
         let mut lister = Lister::new(vec![at(1), at(2)], None);
-        lister.begin(Time::ZERO);
+        lister.begin(Time::ZERO, false);
         assert!(
             matches!(&wishes(&mut lister)[..], [Output::Open { to, .. }, Output::Send { .. }] if *to == at(1))
         );
@@ -187,13 +237,13 @@ mod tests {
     #[test]
     fn a_registrar_that_does_not_answer_is_named() {
         let mut lister = Lister::new(vec![at(1)], None);
-        lister.begin(Time::ZERO);
+        lister.begin(Time::ZERO, false);
         wishes(&mut lister);
         lister.handle(Time::from_millis(2_999), Input::Wake);
         assert!(wishes(&mut lister).is_empty());
         lister.handle(Time::from_millis(3_000), Input::Wake);
         let wished = wishes(&mut lister);
-        assert_eq!(wished.last(), Some(&Output::Event(Answer::NoAnswer(at(1)))));
+        assert_eq!(wished.last(), Some(&Output::Event(Answer::Silence(at(1)))));
         let bytes = response(false);
         lister.handle(Time::ZERO, Input::Message { link: LinkId::Ours(1), ppid: Ppid::ASAP, bytes });
         assert!(wishes(&mut lister).is_empty(), "an answer that comes too late is nobody's");
@@ -202,7 +252,33 @@ mod tests {
     #[test]
     fn nobody_to_reach_is_said_once() {
         let mut lister = Lister::new(Vec::new(), None);
-        lister.begin(Time::ZERO);
+        lister.begin(Time::ZERO, false);
+        assert_eq!(wishes(&mut lister), [Output::Event(Answer::NoRegistrar)]);
+    }
+
+    #[test]
+    fn an_announced_registrar_is_asked_when_nobody_else_is_known() {
+        let mut lister = Lister::new(vec![at(1)], None);
+        lister.begin(Time::ZERO, true);
+        wishes(&mut lister);
+        lister.handle(Time::ZERO, Input::Closed { link: LinkId::Ours(1), cause: Cause::Unreachable });
+        assert!(wishes(&mut lister).is_empty(), "an announcement may still come");
+        let address = [10, 0, 0, 7].into();
+        let transports = vec![Transport::Tcp { port: 9, transport_use: TransportUse::Data, address }];
+        let bytes = Message::ServerAnnounce { server: RegistrarId(7), transports }.emit();
+        let heard = Input::Heard { channel: Channel::Asap, from: ([10, 0, 0, 8], 5).into(), bytes };
+        lister.handle(Time::from_millis(1_000), heard.clone());
+        let there = Endpoint::tcp((address, 9).into());
+        assert!(
+            matches!(&wishes(&mut lister)[..], [Output::Open { to, .. }, Output::Send { .. }] if *to == there)
+        );
+        lister.handle(Time::from_millis(1_100), heard);
+        assert!(wishes(&mut lister).is_empty(), "once is enough");
+        lister.handle(
+            Time::from_millis(1_200),
+            Input::Closed { link: LinkId::Ours(2), cause: Cause::Unreachable },
+        );
+        lister.handle(Time::from_millis(3_000), Input::Wake);
         assert_eq!(wishes(&mut lister), [Output::Event(Answer::NoRegistrar)]);
     }
 }

@@ -28,8 +28,10 @@ pub fn sockets(args: &Registrars, choice: &Choice) -> Result<rserpool_net::Confi
         net.asap = DoorAt { at: Some(SocketAddr::new(from, 0)), tcp: false, sctp: true };
     }
     if args.discover {
-        let towards = choice.targets.first().map_or(Ipv4Addr::UNSPECIFIED.into(), |target| target.at.ip());
-        net.multicast = Some(announcements(route_address_to(SocketAddr::new(towards, 1)).unwrap_or(towards)));
+        // A registrar that was named tells the interface; otherwise the system's choice is better than loopback's.
+        let named = choice.targets.first().filter(|_| choice.named);
+        let from = named.and_then(|target| route_address_to(target.at).ok());
+        net.multicast = Some(announcements(from.unwrap_or(Ipv4Addr::UNSPECIFIED.into())));
     }
     Ok(net)
 }

@@ -27,7 +27,7 @@ fn list(show: &ShowArgs, only: Option<PoolHandle>) -> Result<(), Failure> {
     let listing = match ask(&show.registrars, &choice, only)? {
         Answer::Listing(listing) => listing,
         Answer::NoRegistrar => return Err(no_registrar(&choice)),
-        Answer::NoAnswer(endpoint) => {
+        Answer::Silence(endpoint) => {
             let message = format!(
                 "{endpoint} does not tell what it knows (only registrars of this project do); ask it for one pool: \
                  rsp resolve POOL"
@@ -58,7 +58,8 @@ pub fn ask(registrars: &Registrars, choice: &Choice, only: Option<PoolHandle>) -
         (Lister::new(endpoints, only), app)
     };
     let running = rserpool_net::spawn("lister", net, make).map_err(|error| cannot_bind(&error))?;
-    let _ = running.handle.post_blocking(|lister, now| lister.begin(now));
+    let listen = registrars.discover;
+    let _ = running.handle.post_blocking(move |lister, now| lister.begin(now, listen));
     answer.recv().map_err(|_| Failure::new(Code::Failed, "asking the registrar ended without an answer"))
 }
 

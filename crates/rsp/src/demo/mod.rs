@@ -239,7 +239,6 @@ fn homed_at(
 
 struct Demo<'a> {
     args: &'a DemoArgs,
-    scene: &'a Scene,
     tiles: &'a [Rect],
     pool: &'a Pool,
     choice: &'a Choice,
@@ -269,7 +268,6 @@ impl<'a> Demo<'a> {
         progress.total(tiles.len() as u64);
         Self {
             args,
-            scene,
             tiles,
             pool,
             choice,

@@ -322,7 +322,8 @@ impl<'a> Run<'a> {
     }
 
     fn wait_for_workers(&mut self, why: user::Failure) {
-        if self.workers == 0 && self.done == 0 && matches!(why, user::Failure::NoRegistrar { .. }) {
+        let is_first = self.workers == 0 && self.done == 0 && !self.args.registrars.discover;
+        if is_first && matches!(why, user::Failure::NoRegistrar { .. }) {
             self.trouble = Some(client::no_registrar(self.choice));
             return;
         }

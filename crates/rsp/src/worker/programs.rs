@@ -76,6 +76,15 @@ struct Program {
     folder: Option<PathBuf>,
 }
 
+/// What can be done without waiting.
+#[derive(Default)]
+struct Ready {
+    wish: bool,
+    outcome: bool,
+    /// Outputs that can be read and may: their windows are open.
+    outputs: Vec<(RunId, usize)>,
+}
+
 impl Programs {
     /// `scratch` is a folder of this worker alone; the keeper removes it in the end.
     pub fn new(scratch: PathBuf, honour: bool) -> io::Result<(Orders, Self)> {
@@ -109,18 +118,18 @@ impl Programs {
     /// Waits for something and does it.
     fn turn(&mut self) -> io::Result<Vec<Fact>> {
         let mut facts = Vec::new();
-        let (woken, told, readable) = self.wait()?;
-        if woken {
+        let ready = self.wait()?;
+        if ready.wish {
             let mut octets = [0; 256];
             while (&self.wake).read(&mut octets).is_ok_and(|count| count > 0) {}
             while let Ok(asked) = self.asked.try_recv() {
                 self.obey(asked, &mut facts)?;
             }
         }
-        for (run, place) in readable {
+        for (run, place) in ready.outputs {
             self.read(run, place, &mut facts);
         }
-        if told {
+        if ready.outcome {
             let (id, outcome) = next_outcome(&mut self.outcomes).ok_or(io::ErrorKind::UnexpectedEof)?;
             if let Some(program) = self.running.get_mut(&RunId(id)) {
                 program.outcome = Some(outcome);
@@ -130,8 +139,8 @@ impl Programs {
         Ok(facts)
     }
 
-    /// What is ready: a wish, an outcome, and outputs that may be read.
-    fn wait(&self) -> io::Result<(bool, bool, Vec<(RunId, usize)>)> {
+    /// Waits until something is ready.
+    fn wait(&self) -> io::Result<Ready> {
         let mut waiting =
             vec![PollFd::new(&self.wake, PollFlags::IN), PollFd::new(&self.outcomes, PollFlags::IN)];
         let mut whose = Vec::new();
@@ -145,13 +154,13 @@ impl Programs {
         }
         match poll(&mut waiting, None) {
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok((false, false, Vec::new())),
+            Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
             Err(error) => return Err(error.into()),
         }
         let is_ready = |place: usize| !waiting[place].revents().is_empty();
-        let readable =
-            whose.into_iter().enumerate().filter(|(place, _)| is_ready(place + 2)).map(|(_, its)| its);
-        Ok((is_ready(0), is_ready(1), readable.collect()))
+        let whose = whose.into_iter().enumerate();
+        let outputs = whose.filter(|(place, _)| is_ready(place + 2)).map(|(_, its)| its).collect();
+        Ok(Ready { wish: is_ready(0), outcome: is_ready(1), outputs })
     }
 
     fn obey(&mut self, asked: Asked, facts: &mut Vec<Fact>) -> io::Result<()> {
