@@ -276,7 +276,8 @@ impl World {
         };
         let mut config =
             element::Config::new(self.scope.demand.handle, policy, transport, self.known_registrars());
-        config.asap_tcp = (self.scope.control == Protocol::Tcp).then(|| SocketAddr::new(address, ASAP_PORT));
+        // Whatever it is configured for, it may find a registrar's TCP endpoint in an announcement.
+        config.asap_tcp = Some(SocketAddr::new(address, ASAP_PORT));
         config.timing = self.scope.timing.clone();
         let service = Adder::new(self.scope.pace);
         let doors = vec![(Door::Asap, ASAP_PORT), (Door::Service, SERVICE_PORT)];
