@@ -120,6 +120,9 @@ fn healing(world: &mut World, plan: &Plan) {
     let mut random = Random::from_seed(plan.scope.seed ^ 0x6865_616c);
     for host in world.net().hosts().collect::<Vec<_>>() {
         world.resume(host);
+        if world.roster().contrary.contains(&host) {
+            continue;
+        }
         if world.roster().customers.contains(&host) || random.one_in(2) {
             world.revives(host);
         }

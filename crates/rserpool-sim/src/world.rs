@@ -125,6 +125,8 @@ pub struct Roster {
     pub customers: Vec<HostId>,
     /// Elements that were asked to leave the pool and may not be missed any more.
     pub leaving: Vec<HostId>,
+    /// When an element was last asked to leave.
+    pub left: Time,
     /// Elements that want to join with a policy the pool does not have: nobody may admit them.
     pub contrary: Vec<HostId>,
 }
@@ -451,6 +453,7 @@ impl World {
         if self.net.state(host) == State::Running && !self.roster.leaving.contains(&host) {
             self.counts.fault(Fault::Leave);
             self.roster.leaving.push(host);
+            self.roster.left = self.now();
             self.call(host, |machine, now| {
                 if let Machine::Element(element) = machine {
                     element.deregister(now);

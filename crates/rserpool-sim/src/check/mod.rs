@@ -399,10 +399,10 @@ impl<'a> Scene<'a> {
         self.scope.net.delay_max + self.scope.net.wake_late_max
     }
 
-    /// For how long nothing has been broken, repaired, started or stopped.
+    /// For how long nothing has been broken, repaired, started or stopped, and nobody was asked to leave.
     pub fn calm_for(&self) -> Duration {
         *self.calm_for.get_or_init(|| match self.net.is_calm() {
-            true => self.now().since(self.net.last_trouble()),
+            true => self.now().since(self.net.last_trouble().max(self.roster.left)),
             false => Duration::ZERO,
         })
     }
