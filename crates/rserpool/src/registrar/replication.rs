@@ -216,7 +216,6 @@ impl Registrar {
             return true;
         }
         let element = contest.element.clone();
-        self.end_contest(key);
         if let Ok(registered) = self.handlespace.register(&key.0, element) {
             self.told_of(key, self.id, &registered);
             self.watch(now, key, link);
@@ -225,6 +224,8 @@ impl Registrar {
             }
             self.announce_own(key);
         }
+        // If it is not needed again after all.
+        self.end_contest(key);
         true
     }
 

@@ -49,8 +49,6 @@ enum Asked {
 impl Registrar {
     /// Watches over an element from now on: it registered over this link.
     pub(super) fn watch(&mut self, now: Time, key: Key, link: LinkId) {
-        self.end_contest(key);
-        self.end_probe(key);
         self.adopted(now, key);
         let before = self.watches.insert(key, Watch { link: Some(link), ..Watch::default() });
         if let Some(old) = before.and_then(|watch| watch.link).filter(|old| *old != link) {
@@ -59,6 +57,9 @@ impl Registrar {
         if let Some(known) = self.links.get_mut(&link) {
             known.elements.insert(key);
         }
+        // Only now that the link is needed: ending what was asked over it would close it, if it is one of ours.
+        self.end_contest(key);
+        self.end_probe(key);
         self.start_pause(now, key);
         self.start_life(now, key);
     }
