@@ -21,10 +21,10 @@ use link::{Birth, Common, Connecting, Link, Look};
 use rserpool::{Cause, Door, Ending, Endpoint, Greeting, LinkId, Ppid, Protocol, Time, Timers};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// One read takes at most so much.
 const READ_MAX: usize = 64 << 10;
@@ -65,6 +65,9 @@ pub struct Tcp {
     dirty: Vec<LinkId>,
     /// Octets all links hold.
     held: usize,
+    /// Where links to registrars begin: at the address of the ASAP door, which the registrar compares with the address
+    /// of the service (RFC 5352 §3.1: the ASAP endpoint is bound to the addresses the service will use).
+    asap_from: Option<IpAddr>,
 }
 
 impl Tcp {
@@ -95,6 +98,7 @@ impl Tcp {
             again,
             dirty: Vec::new(),
             held: 0,
+            asap_from: config.asap.at.map(|at| at.ip()).filter(|ip| !ip.is_unspecified()),
         })
     }
 
@@ -229,7 +233,9 @@ impl Transport for Tcp {
             pool: greeting.pool,
             ..link::hello_of(&self.common.identity, &limits)
         };
-        let connecting: Connecting = Box::pin(connect(to.socket_addresses().collect(), limits.silence_max));
+        let from = self.asap_from.filter(|_| door == Door::Asap);
+        let to_try = to.socket_addresses().collect();
+        let connecting: Connecting = Box::pin(connect(from, to_try, limits.silence_max));
         let waker = self.ready.waker(Key::Link(id));
         let birth = Birth { now, id, door, until: now + limits.connect_timeout, waker };
         let link = Link::opening(birth, to, &hello, connecting);
@@ -319,10 +325,14 @@ impl Transport for Tcp {
 }
 
 /// Connects to the first of these addresses that answers, in order.
-async fn connect(to: Vec<SocketAddr>, silence_max: Duration) -> io::Result<(TcpStream, SocketAddr)> {
+async fn connect(
+    from: Option<IpAddr>,
+    to: Vec<SocketAddr>,
+    silence_max: Duration,
+) -> io::Result<(TcpStream, SocketAddr)> {
     let mut error = io::ErrorKind::AddrNotAvailable.into();
     for at in to {
-        match TcpStream::connect(at).await {
+        match connect_from(from, at).await {
             // Where nobody listens, a port of this host may by chance connect to itself.
             Ok(stream) if stream.local_addr()? == stream.peer_addr()? => {
                 error = io::ErrorKind::ConnectionRefused.into();
@@ -335,6 +345,16 @@ async fn connect(to: Vec<SocketAddr>, silence_max: Duration) -> io::Result<(TcpS
         }
     }
     Err(error)
+}
+
+/// Connects from this address if it is of the same family; else from the one the system chooses.
+async fn connect_from(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
+    let Some(from) = from.filter(|ip| ip.is_ipv4() == to.is_ipv4()) else {
+        return TcpStream::connect(to).await;
+    };
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(to).await
 }
 
 /// Messages leave when they are said; and what was sent must be acknowledged within the silence limit, where the system
