@@ -134,7 +134,7 @@ const SEAL: usize = 8;
 const ENTRY: usize = 24;
 
 /// FNV-1a: each step is a bijection of the sum so far, so a change of any one octet is always found.
-fn seal(bytes: &[u8]) -> [u8; SEAL] {
+pub(crate) fn seal(bytes: &[u8]) -> [u8; SEAL] {
     let mut sum: u64 = 0xcbf2_9ce4_8422_2325;
     for &octet in bytes {
         sum = (sum ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3);

@@ -19,6 +19,7 @@ mod codec;
 pub mod cookie;
 pub mod fractal;
 pub mod job;
+pub mod journal;
 
 pub mod protocol;
 pub mod service;
@@ -28,6 +29,7 @@ pub mod work;
 pub use codec::WireError;
 pub use cookie::Cookie;
 pub use job::Job;
+pub use journal::Journal;
 
 pub use protocol::{Attempt, JobId, Refusal, Status, Stream, TaskId};
 

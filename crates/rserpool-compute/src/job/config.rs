@@ -34,7 +34,7 @@ pub struct Config {
     /// Tasks are sent ahead of free slots as long as together they take no longer than this: long enough to hide the
     /// way to the worker and back, short enough not to matter at the end of the job.
     pub ahead: Duration,
-    /// The application keeps a journal: a result is acknowledged to its worker only after [`Job::recorded`].
+    /// The application keeps a [journal](crate::journal): a result is acknowledged to its worker only after [`Job::recorded`].
     pub journal: bool,
 }
 

@@ -25,6 +25,9 @@ enum Who {
     Worker(usize),
 }
 
+/// Sees a message before it leaves and may change it; false: it never arrives.
+pub type Tamper = dyn FnMut(&mut Vec<u8>) -> bool;
+
 /// Something that is going to happen to somebody.
 enum Coming {
     Input(Input),
@@ -87,8 +90,8 @@ pub struct World {
     pub finished: bool,
     /// How often the registrar was asked who is there.
     pub resolutions: usize,
-    /// Looks at each message of a link before it arrives: messages may be changed or lost (`None`).
-    pub tamper: Option<fn(&mut Vec<u8>) -> bool>,
+    /// For messages of the task protocol, in both directions.
+    pub tamper: Option<Box<Tamper>>,
 }
 
 pub fn pool() -> PoolHandle {
@@ -331,8 +334,8 @@ impl World {
         match output {
             Output::Open { link, door, to, .. } => self.open(who, link, door, &to),
             Output::Send { link, ppid, mut bytes } => {
-                let arrives =
-                    ppid != crate::protocol::PPID || self.tamper.is_none_or(|tamper| tamper(&mut bytes));
+                let arrives = ppid != crate::protocol::PPID
+                    || self.tamper.as_mut().is_none_or(|tamper| tamper(&mut bytes));
                 if let (Some((place, end)), true) = (self.wire_of(who, link), arrives) {
                     self.carry(place, end, |link| Input::Message { link, ppid, bytes });
                 }
