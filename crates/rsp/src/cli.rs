@@ -18,13 +18,16 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  rsp demo                                       a picture, computed while workers and a registrar die
-  rsp run -- ./render --frame {} ::: 1 2 3       three tasks
-  seq 1 500 | rsp run -- ./simulate --seed {}    five hundred
-  rsp registrar; rsp worker; rsp pool ls         the parts, each in a terminal of its own
+  rsp demo                                     a picture, although its computers die
+  rsp run -- ./render --frame {} ::: 1 2 3     three tasks
+  seq 500 | rsp run -- ./simulate --seed {}    five hundred
+  rsp registrar; rsp worker; rsp pool ls       the parts, each in a terminal of its own
 
-Exit status: 0 done; 1 some tasks failed; 2 usage; 3 no registrar reachable; 4 pool unknown or empty;
-5 an address or port cannot be bound; 6 a result cannot be written; 130 interrupted.";
+Exit status:
+  0 done                         4 pool unknown or empty, or no slot in time
+  1 some tasks failed            5 an address or port cannot be bound
+  2 usage                        6 a result cannot be written
+  3 no registrar reachable       130 interrupted";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -37,6 +40,7 @@ pub enum Command {
     Resolve(ResolveArgs),
     #[command(args_conflicts_with_subcommands = true)]
     Sim(SimArgs),
+    /// Decode messages: lines `asap HEX`, `enrp HEX`, `csp HEX` on standard input, one line of JSON for each (docs/json.md).
     Decode,
     /// (internal) Owns the task processes of a worker.
     #[command(hide = true)]
