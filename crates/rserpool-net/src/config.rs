@@ -141,8 +141,10 @@ pub struct Limits {
     pub silence_max: Duration,
     /// An ASAP link without a message for so long is ended. The reference closes after 300 s too.
     pub idle_max: Duration,
-    /// How long a farewell may take when it was graceful.
+    /// How long the farewell of a link may take when it was graceful.
     pub farewell_max: Duration,
+    /// How long the farewells of all links may take when the node stops. A hung peer holds up no more than that.
+    pub stop_max: Duration,
 }
 
 impl Default for Limits {
@@ -157,6 +159,7 @@ impl Default for Limits {
             silence_max: Duration::from_secs(60),
             idle_max: Duration::from_secs(300),
             farewell_max: Duration::from_secs(10),
+            stop_max: Duration::from_secs(2),
         }
     }
 }

@@ -11,7 +11,7 @@
 //! passed, the sockets are asked once more (after a turn of the reactor, which may have much to tell after a
 //! stop of the whole process) before anything is declared late.
 
-use crate::{Bound, Clock, Config, Error, Ports};
+use crate::{Bound, Clock, Config, Counters, Error, Ports};
 use rserpool::{Input, Node, Output, Time};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -334,6 +334,8 @@ pub struct Running<N> {
     pub handle: Handle<N>,
     /// Where it listens.
     pub bound: Bound,
+    /// What its links turned away.
+    pub counters: Counters,
     thread: JoinHandle<()>,
 }
 
@@ -368,7 +370,7 @@ where
                 Err(error) => drop(told.send(Err(error))),
                 Ok((ports, bound)) => {
                     let (node, app) = make(&bound);
-                    if told.send(Ok(bound)).is_ok() {
+                    if told.send(Ok((bound, ports.counters()))).is_ok() {
                         drive(node, ports, calls, app).await;
                     }
                 }
@@ -376,6 +378,6 @@ where
         });
     };
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(life).map_err(Error::Thread)?;
-    let bound = bound.recv().map_err(|_| Error::Ended)??;
-    Ok(Running { handle, bound, thread })
+    let (bound, counters) = bound.recv().map_err(|_| Error::Ended)??;
+    Ok(Running { handle, bound, counters, thread })
 }

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// The world of one node. Made and used inside a tokio runtime.
 pub struct Ports {
@@ -21,6 +22,7 @@ pub struct Ports {
     inbox: Inbox,
     /// Links the node ended while facts about them waited: these facts crossed with its wish and are not told.
     crossed: HashSet<LinkId>,
+    stop_max: Duration,
 }
 
 impl Ports {
@@ -44,7 +46,8 @@ impl Ports {
             groups
         };
         let (inbox, crossed) = (Inbox::new(), HashSet::new());
-        let ports = Self { clock: config.clock, counters, transports, groups, inbox, crossed };
+        let (clock, stop_max) = (config.clock, config.limits.stop_max);
+        let ports = Self { clock, counters, transports, groups, inbox, crossed, stop_max };
         Ok((ports, bound))
     }
 
@@ -136,16 +139,21 @@ impl Ports {
         }
     }
 
-    /// Ends all links gracefully and waits for the farewells, which take a bounded time.
+    /// Ends all links gracefully and waits for the farewells, but not longer than [`Limits::stop_max`].
+    ///
+    /// [`Limits::stop_max`]: crate::Limits::stop_max
     pub async fn finish(&mut self) {
         let now = self.clock.now();
+        let end = now + self.stop_max;
         for transport in &mut self.transports {
             transport.finish(now);
         }
         while !self.is_done() {
             self.flush();
-            // Every farewell has a deadline, so there is one as long as anything is left.
-            let Some(deadline) = self.deadline() else { return };
+            if self.clock.now() >= end {
+                return;
+            }
+            let deadline = self.deadline().map_or(end, |deadline| deadline.min(end));
             let mut alarm = pin!(tokio::time::sleep_until(self.clock.instant(deadline).into()));
             poll_fn(|cx| {
                 self.sweep(cx);

@@ -431,3 +431,34 @@ fn buffers_of_all_links_together_are_bounded() {
     assert!(links.iter().any(|(_, id)| *id == link));
     assert_eq!(node.counters.get(Reason::Memory), 1);
 }
+
+#[test]
+fn noise_after_a_sound_hello_ends_that_link_and_no_other() {
+    let node = Actor::start(element());
+    let (mut well, heard) = introduced(&node);
+    let mut random = rserpool::Random::from_seed(4);
+    for seed in 0..300 {
+        let mut noise = hello();
+        for _ in 0..random.below(6) {
+            let ppid = [ASAP, DATA, LINK, 12, 0][random.below(5) as usize];
+            noise.extend(frame(ppid, &pattern(random.below(40) as usize, random.next_u64())));
+        }
+        noise.extend(pattern(random.below(100) as usize, seed));
+        // It may be closed before everything is written.
+        let _ = Stranger::calls(&node.service()).0.write_all(&noise);
+        let link = node.hears_accepted();
+        let closed = loop {
+            match node.hears() {
+                Input::Message { link: l, ppid, bytes } => {
+                    assert_eq!(l, link);
+                    assert!(ppid != Ppid::ENRP && !bytes.is_empty() && bytes.len() < 40);
+                }
+                other => break other,
+            }
+        };
+        assert!(matches!(closed, Input::Closed { link: l, .. } if l == link), "{closed:?}");
+    }
+    well.says(&frame(DATA, b"unharmed"));
+    node.hears_message(heard, Ppid(DATA), b"unharmed");
+    node.hears_nothing_more();
+}

@@ -7,6 +7,7 @@ use rserpool::{Cause, Door, Ending, Endpoint, Greeting, Input, LinkId, Ppid, Pro
 use rserpool_net::{Config, DoorAt, Limits, Reason, UdpPort};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
 
 macro_rules! on_every_transport {
     ($($name:ident),+ $(,)?) => {
@@ -27,6 +28,7 @@ on_every_transport! {
     a_graceful_end_comes_after_everything_that_was_said,
     an_abort_tells_the_other_side,
     a_node_that_stops_takes_its_leave,
+    a_node_that_stops_does_not_wait_for_ever_for_one_that_hangs,
     a_vanished_process_is_lost,
     nobody_there_is_unreachable,
     a_link_closed_by_its_node_is_never_heard_of_again,
@@ -157,6 +159,21 @@ fn a_node_that_stops_takes_its_leave(protocol: Protocol) {
     b.hears_message(theirs, DATA, &pattern(300_000, 1));
     b.hears_closed(theirs, Cause::Ended);
     b.hears_nothing_more();
+}
+
+fn a_node_that_stops_does_not_wait_for_ever_for_one_that_hangs(protocol: Protocol) {
+    let limits = Limits { stop_max: Duration::from_millis(100), ..Limits::default() };
+    let a = Actor::start(Config { limits, ..config(protocol) });
+    let b = Actor::start(config(protocol));
+    let ours = a.opens(&b.service());
+    let theirs = b.hears_accepted();
+    a.hears_opened(ours);
+    let release = b.hangs();
+    a.sends(ours, DATA, [1]);
+    a.stops();
+    drop(release);
+    b.hears_message(theirs, DATA, &[1]);
+    assert!(matches!(b.hears(), Input::Closed { .. }));
 }
 
 fn a_vanished_process_is_lost(protocol: Protocol) {

@@ -205,14 +205,17 @@ impl Link {
     }
 
     /// Ends the link as the node wishes; tells it nothing more.
-    pub(super) fn close(&mut self, now: Time, how: Ending, common: &Common) {
+    pub(super) fn close(&mut self, now: Time, how: Ending, common: &Common) -> Look {
         match how {
+            // Nobody is there who could be told.
+            Ending::Abort if matches!(self.socket, Socket::Connecting(_)) => return Look::Gone,
             Ending::Graceful => self.leave(now + common.limits.farewell_max, frame::emit_bye),
             Ending::Abort => {
                 let abort = |out: &mut Vec<u8>| frame::emit_abort(AbortCause::NotWanted, "aborted", out);
                 self.leave(now + ABORT_MAX, abort);
             }
         }
+        Look::Done
     }
 
     /// Ends the link for a reason of ours; the node is told `cause`, the other side why.

@@ -253,9 +253,9 @@ impl Transport for Tcp {
 
     fn close(&mut self, now: Time, id: LinkId, how: Ending) {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.is_known()) else { return };
-        link.close(now, how, &self.common);
+        let look = link.close(now, how, &self.common);
         // The node is told nothing more of this link, so nothing can come into this inbox.
-        self.after(now, id, Look::Done, &mut Inbox::new());
+        self.after(now, id, look, &mut Inbox::new());
         self.soil(id);
     }
 
