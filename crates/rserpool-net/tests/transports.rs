@@ -387,3 +387,53 @@ fn a_hung_node_finds_its_mail_before_its_alarm(protocol: Protocol) {
     assert_eq!(b.hears(), Input::Wake);
     b.hears_nothing_more();
 }
+
+#[test]
+fn two_registrars_that_call_each_other_at_once_share_one_link() {
+    for round in 0..20u8 {
+        let start = || {
+            let ports = Config::registrar(rserpool_net::config::loopback(), rserpool_net::config::loopback());
+            Actor::start(Config { udp: UdpPort::None, ..ports })
+        };
+        let (a, b) = (start(), start());
+        let at = |actor: &Actor| actor.bound.enrp.clone().expect("asked for");
+        let (to_a, to_b) = (at(&a), at(&b));
+        let calls = |actor: &Actor, to: Endpoint| {
+            let call = move |probe: &mut Probe, _| {
+                probe.outbox.open(Door::Enrp, to, Greeting::default());
+            };
+            actor.handle.post_blocking(call).expect("it lives");
+        };
+        calls(&a, to_b);
+        calls(&b, to_a);
+        // Whoever was called before it called itself has its own call refused, and the link of the other.
+        let up = |actor: &Actor| {
+            actor.hears_at_last("a link", |fact| match fact {
+                Input::Accepted { link, door, .. } => {
+                    assert_eq!(door, Door::Enrp);
+                    Some(link)
+                }
+                Input::Opened { link, .. } => Some(link),
+                Input::Closed { cause, .. } => {
+                    assert_eq!(cause, Cause::Unreachable);
+                    None
+                }
+                other => panic!("{other:?}"),
+            })
+        };
+        let (at_a, at_b) = (up(&a), up(&b));
+        let hears = |actor: &Actor, link: LinkId| {
+            let message = Input::Message { link, ppid: Ppid::ENRP, bytes: vec![round] };
+            actor.hears_at_last("the other's words", |fact| match fact {
+                Input::Closed { cause: Cause::Unreachable, .. } => None,
+                fact => Some(assert_eq!(fact, message)),
+            });
+        };
+        a.sends(at_a, Ppid::ENRP, [round]);
+        b.sends(at_b, Ppid::ENRP, [round]);
+        hears(&a, at_a);
+        hears(&b, at_b);
+        a.stops();
+        b.hears_closed(at_b, Cause::Ended);
+    }
+}
