@@ -421,8 +421,8 @@ fn there_is_a_last_link() {
 fn buffers_of_all_links_together_are_bounded() {
     let node = Actor::start(with(Limits { buffers_max: 1 << 20, ..Limits::default() }));
     let mut links: Vec<_> = (0..4).map(|_| introduced(&node)).collect();
-    // Each begins a frame of 1 MiB and sends a third of it: the one that goes over the bound ends.
-    let part = [&(1u32 << 20).to_be_bytes()[..], &DATA.to_be_bytes(), &vec![0; 350_000]].concat();
+    // Each begins a frame of 1 MiB and sends a part of it. The one that goes over the bound ends, which makes room.
+    let part = [&(1u32 << 20).to_be_bytes()[..], &DATA.to_be_bytes(), &vec![0; 300_000]].concat();
     for (stranger, _) in &mut links {
         let _ = stranger.0.write_all(&part);
     }

@@ -1,8 +1,8 @@
 //! Links over TCP: our mapping, because no RFC defines one (RFC 5352 §2.1 only allows TCP between users and
 //! registrars).
 //!
-//! * [`frame`]: how messages stand in the stream, and what is refused.
-//! * [`link`]: one connection, from the first Hello to the last Bye.
+//! * `frame`: how messages stand in the stream, and what is refused.
+//! * `link`: one connection, from the first Hello to the last Bye.
 //! * here: listeners, the table of links, timers and bounds.
 //!
 //! Who may speak so: users with registrars; elements with registrars where SCTP does not get through (an extension: RFC
