@@ -126,7 +126,12 @@ impl Server {
     }
 
     /// Starts this command and waits until it says what it serves.
-    pub fn of(mut command: Command) -> Self {
+    pub fn of(command: Command) -> Self {
+        Self::begin(command).served()
+    }
+
+    /// Starts this command.
+    pub fn begin(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (told, lines) = mpsc::channel();
@@ -137,9 +142,13 @@ impl Server {
                 }
             }
         });
-        let mut server = Self { child, serving: String::new(), lines };
-        server.serving = server.line_with(" serves ");
-        server
+        Self { child, serving: String::new(), lines }
+    }
+
+    /// Waits until it says what it serves.
+    pub fn served(mut self) -> Self {
+        self.serving = self.line_with(" serves ");
+        self
     }
 
     /// A registrar on loopback, on ports of its own.
