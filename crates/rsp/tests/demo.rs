@@ -60,7 +60,8 @@ fn calm_leaves_out_the_killing_and_a_scene_is_drawn_as_described() {
 fn bad_scenes_and_sizes_are_usage_errors_that_name_the_place() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("bad.scene"), "span = 1\niterations = many\n").expect("room");
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 5] = [
+        (&["--size", "200x200"], "4 tiles are too few"),
         (&["--size", "big"], "--size big"),
         (&["--size", "0x10"], "--size 0x10"),
         (&["--scene", "missing.scene"], "missing.scene"),

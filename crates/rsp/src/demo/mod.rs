@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 /// Sides of a tile, in pixels: small enough that a lost one is soon repeated, large enough to hide the way to a worker.
 const TILE: u32 = 128;
 
+/// The fewest tiles that leave something to do between the moments of the story.
+const TILES_MIN: usize = 20;
+
 /// How long the job may stand still before the demo gives up: far more than any fail-over takes.
 const STILL_MAX: Duration = Duration::from_secs(60);
 
@@ -51,6 +54,13 @@ pub fn run(args: &DemoArgs) -> Result<Code, Failure> {
     })?;
 
     let tiles: Vec<Rect> = scene.tiles(TILE, TILE).collect();
+    if !args.calm && tiles.len() < TILES_MIN {
+        let message = format!(
+            "{} tiles are too few for a story by progress, which needs {TILES_MIN}: choose a larger --size, or --calm",
+            tiles.len()
+        );
+        return Err(Failure::new(Code::Usage, message));
+    }
     let pool = Pool::start(args.profile)?;
     say(format!(
         "2 registrars and {} workers are up; {}x{} pixels in {} tiles",
@@ -69,7 +79,8 @@ pub fn run(args: &DemoArgs) -> Result<Code, Failure> {
     let ended = demo.until_over(&heard, &running.handle);
     demo.progress.clear();
     let counts = ended?;
-    let survivors = if args.calm { None } else { Some(demo.survivors()?) };
+    // If the story did not come to its end, that is what there is to tell.
+    let survivors = if args.calm || !demo.faults.is_over() { None } else { Some(demo.survivors()?) };
     let through_pool = demo.begun.elapsed();
     let workers = running.handle.ask_blocking(|job, _| job.workers().clone()).unwrap_or_default();
     let (picture, faults) = (demo.picture, demo.faults);

@@ -73,8 +73,17 @@ pub fn run(args: &WorkerArgs) -> Result<(), Failure> {
         };
         let tasks =
             TaskService::new(service::Config { slots, name: worker_name(id), ..service::Config::default() });
-        let log =
-            Log { args: args.clone(), choice: choice_text, id, serving, slots, said: false, end, orders };
+        let log = Log {
+            args: args.clone(),
+            choice: choice_text,
+            id,
+            serving,
+            slots,
+            said: false,
+            complained: false,
+            end,
+            orders,
+        };
         (PoolElement::new(config, tasks, random), log)
     };
     let running = rserpool_net::spawn("worker", net, make).map_err(|error| cannot_bind(&error))?;
@@ -158,6 +167,7 @@ struct Log {
     serving: Endpoint,
     slots: u32,
     said: bool,
+    complained: bool,
     end: Sender<End>,
     orders: Orders,
 }
@@ -182,7 +192,8 @@ impl rserpool_net::App<PoolElement<TaskService>> for Log {
                 let why = refusal(&self.args, &causes);
                 return drop(self.end.send(End::Refused(why)));
             }
-            Event::NoRegistrar { .. } if !self.said => {
+            Event::NoRegistrar { .. } if !self.said && !self.complained => {
+                self.complained = true;
                 let choice = &self.choice;
                 return say(format!(
                     "no registrar answers at {choice}; still trying. Start one: rsp registrar"
