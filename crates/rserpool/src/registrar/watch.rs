@@ -138,24 +138,17 @@ impl Registrar {
         let patience = self.config.timing.keep_alive_timeout;
         let Some(watch) = self.watches.get_mut(&key) else { return };
         let half = patience / 2;
-        match watch.asked {
-            None => {
-                watch.asked = Some(Asked::Once);
-                self.timers.set(Timer::KeepAlive(key), now + half);
-                self.ask(now, key);
-            }
+        let late = overslept(now, at, half);
+        let (asked, patience) = match watch.asked {
             // A link is reliable, but a question may have crossed with the element's change of links.
-            Some(Asked::Once) => {
-                watch.asked = Some(Asked::Twice);
-                self.timers.set(Timer::KeepAlive(key), now + (patience - half));
-                self.ask(now, key);
-            }
-            Some(Asked::Twice) if overslept(now, at, patience - half) => {
-                self.timers.set(Timer::KeepAlive(key), now + patience);
-                self.ask(now, key);
-            }
-            Some(Asked::Twice) => self.convict(now, key),
-        }
+            Some(Asked::Once) if !late => (Asked::Twice, patience - half),
+            Some(Asked::Twice) if !late => return self.convict(now, key),
+            // Nothing was asked yet, or we slept over the answer: all its patience is before it.
+            _ => (Asked::Once, half),
+        };
+        watch.asked = Some(asked);
+        self.timers.set(Timer::KeepAlive(key), now + patience);
+        self.ask(now, key);
     }
 
     /// An element did not answer: it is gone (RFC 5352 §3.5). If its process only hung, the end of its link tells it.
