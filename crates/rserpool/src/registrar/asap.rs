@@ -253,7 +253,10 @@ impl Registrar {
     /// Answers the resolutions that were held back: all of them once start-up is over, before only those that have
     /// waited long enough.
     pub(super) fn answer_held(&mut self, now: Time) {
-        while let Some(held) = self.held.pop_front_if(|held| self.phase.is_ready() || held.until <= now) {
+        while let Some(oldest) = self.held.front()
+            && (self.phase.is_ready() || oldest.until <= now)
+            && let Some(held) = self.held.pop_front()
+        {
             self.resolve(held.link, held.handle, held.items);
         }
         self.held_changed();

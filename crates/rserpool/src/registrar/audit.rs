@@ -69,7 +69,7 @@ impl Registrar {
             assert!(link.door == Door::Enrp || !ours || useful, "{id:?} to an element is kept without need");
         }
         for (id, peer) in &self.peers {
-            for link in peer.links() {
+            for link in &peer.links {
                 assert!(self.links.contains_key(link), "peer {id} has a link that ended: {link:?}");
             }
         }

@@ -7,10 +7,11 @@
 //!                                     |
 //!                                  handlespace
 //!                                     |
-//!   peers <------------- ENRP ----- replication.rs updates out and in, contests about a home
+//!   peers <------------- ENRP ----- enrp.rs        who says what over which link
+//!                                   replication.rs updates out and in, contests about a home
 //!                                   table.rs       whole tables, part by part
 //!                                   resync.rs      the audit, and what follows a difference
-//!                                   peers.rs       who is there; presence; silence
+//!                                   peers.rs       presence and silence; lists.rs, seeds.rs: who else may be there
 //!                                   startup.rs     learning from a mentor
 //!                                   takeover.rs    what becomes of the elements of a dead peer
 //!   everybody <-- announcements --- announce.rs
@@ -30,12 +31,15 @@ mod announce;
 mod asap;
 mod audit;
 mod config;
+mod enrp;
 mod event;
 mod gate;
 mod links;
+mod lists;
 mod peers;
 mod replication;
 mod resync;
+mod seeds;
 mod startup;
 mod table;
 mod takeover;
@@ -88,7 +92,7 @@ pub struct Registrar {
 
     peers: BTreeMap<RegistrarId, peers::Peer>,
     /// Where registrars are, or were, whose identifier is not known.
-    seeds: Vec<peers::Seed>,
+    seeds: Vec<seeds::Seed>,
     /// How far each table download got: by peer, and whether it wanted this registrar's own elements only.
     downloads: BTreeMap<(RegistrarId, bool), Key>,
     /// Registrars heard on the ASAP announcement channel, and when.
@@ -129,7 +133,7 @@ impl Registrar {
     /// world's first moment, so an early [`Input::Wake`] is all it needs.
     pub fn new(config: Config, mut random: Random) -> Self {
         let id = config.id.filter(|id| id.is_defined()).unwrap_or_else(|| RegistrarId(random.nonzero_u32()));
-        let seeds = peers::Seed::configured(&config);
+        let seeds = seeds::Seed::configured(&config);
         let handlespace = Handlespace::with_settings(Settings {
             elements_max: config.limits.elements,
             count_selections: config.count_selections,
