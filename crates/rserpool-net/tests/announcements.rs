@@ -68,7 +68,7 @@ fn a_door_may_have_the_number_of_the_group_and_two_doors_may_not() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     let second = runtime.block_on(async { rserpool_net::Ports::open(&first).map(|_| ()) });
     let error = second.expect_err("the number is taken").to_string();
-    assert!(error.ends_with("choose another one with --asap"), "{error}");
+    assert!(error.ends_with("choose another one with --listen"), "{error}");
     announces(&actor, Channel::Asap, b"same number");
     assert!(matches!(actor.hears(), Input::Heard { from, .. } if from.port() == door.port()));
     actor.hears_nothing_more();
