@@ -19,6 +19,7 @@ mod progress;
 mod registrar;
 mod run;
 mod signals;
+mod sim;
 mod template;
 mod worker;
 
@@ -51,6 +52,6 @@ fn run(command: Command) -> Result<Code, Failure> {
             .map_err(|cause| Failure::new(Code::CannotWrite, format!("the decoding cannot go on: {cause}"))),
         Command::Pool(command) => pool::run(&command).map(|()| Code::Done),
         Command::Resolve(args) => pool::resolve(&args).map(|()| Code::Done),
-        _ => Ok(Code::Usage),
+        Command::Sim(args) => sim::run(&args),
     }
 }
