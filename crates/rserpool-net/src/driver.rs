@@ -11,15 +11,16 @@
 //! passed, the sockets are asked once more (after a turn of the reactor, which may have much to tell after a
 //! stop of the whole process) before anything is declared late.
 
+use crate::alarm::Alarm;
 use crate::{Bound, Clock, Config, Counters, Error, Ports};
 use rserpool::{Input, Node, Output, Time};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Sleep;
 
 /// Something to be done with the node, in its own thread, between two facts.
 pub type Call<N> = Box<dyn FnOnce(&mut N, Time) + Send>;
@@ -166,21 +167,21 @@ pub async fn drive<N: Node, A: App<N>>(
     app: A,
 ) -> (N, A) {
     let clock = ports.clock();
-    let alarm = pin!(tokio::time::sleep(std::time::Duration::ZERO));
+    let alarm = Alarm::new();
     let loop_ =
         Loop { node, ports, calls, app, clock, events: VecDeque::new(), alarm, armed: None, room: true };
     // Fairness between sockets is the loop's own business; tokio's budget would make sockets look idle that are not.
     tokio::task::unconstrained(loop_.run()).await
 }
 
-struct Loop<'a, N: Node, A> {
+struct Loop<N: Node, A> {
     node: N,
     ports: Ports,
     calls: mpsc::Receiver<Call<N>>,
     app: A,
     clock: Clock,
     events: VecDeque<N::Event>,
-    alarm: Pin<&'a mut Sleep>,
+    alarm: Alarm,
     /// What the alarm is set to.
     armed: Option<Time>,
     /// The application has room for events.
@@ -195,7 +196,7 @@ enum Step<N> {
     Over,
 }
 
-impl<N: Node, A: App<N>> Loop<'_, N, A> {
+impl<N: Node, A: App<N>> Loop<N, A> {
     async fn run(mut self) -> (N, A) {
         let mut portions = 0;
         let mut alarm_turns = 0;
@@ -275,10 +276,10 @@ impl<N: Node, A: App<N>> Loop<'_, N, A> {
                 return Poll::Ready(Step::Due);
             }
             if self.armed.is_none_or(|armed| armed > deadline) {
-                self.alarm.as_mut().reset(self.clock.instant(deadline).into());
+                self.alarm.set(self.clock.instant(deadline).saturating_duration_since(Instant::now()));
                 self.armed = Some(deadline);
             }
-            if self.alarm.as_mut().poll(cx).is_pending() {
+            if self.alarm.poll(cx).is_pending() {
                 break;
             }
             self.armed = None;

@@ -22,6 +22,7 @@
 //! a message costs what its system calls cost. A node that does not return from a call falls silent on all its links,
 //! as it should: signs of life are spoken by the loop that serves.
 
+mod alarm;
 mod bind;
 pub mod clock;
 pub mod config;

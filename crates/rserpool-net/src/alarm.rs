@@ -1,0 +1,123 @@
+//! The alarm clock of the loop.
+//!
+//! tokio's timers count milliseconds and round up: a task of 10 ms would occupy its slot for 11. Linux has a timer that
+//! does better, by microseconds, and it is a file like any socket.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Wakes its task once, after the time it was set to last; may also wake it without need.
+pub(crate) enum Alarm {
+    #[cfg(target_os = "linux")]
+    Fine(fine::Timer),
+    /// Where the system has nothing better, or no descriptor left.
+    Coarse(Pin<Box<tokio::time::Sleep>>),
+}
+
+impl Alarm {
+    /// An alarm that is not set. Needs a tokio runtime with I/O and time.
+    pub(crate) fn new() -> Self {
+        #[cfg(target_os = "linux")]
+        if let Ok(timer) = fine::Timer::new() {
+            return Self::Fine(timer);
+        }
+        Self::Coarse(Box::pin(tokio::time::sleep(Duration::ZERO)))
+    }
+
+    /// Sets it; what it was set to before is forgotten.
+    pub(crate) fn set(&mut self, after: Duration) {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Fine(timer) => timer.set(after),
+            Self::Coarse(sleep) => sleep.as_mut().reset(tokio::time::Instant::now() + after),
+        }
+    }
+
+    /// Ready if the time has come, or may have.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Fine(timer) => timer.poll(cx),
+            Self::Coarse(sleep) => sleep.as_mut().poll(cx),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod fine {
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    };
+    use std::io;
+    use std::os::fd::OwnedFd;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
+
+    /// A timer of the kernel.
+    pub(crate) struct Timer(AsyncFd<OwnedFd>);
+
+    impl Timer {
+        pub(super) fn new() -> io::Result<Self> {
+            let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+            let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+            // Deprecated for the sake of types that could close or exchange their file: this one cannot, and the other
+            // way is `unsafe`.
+            #[allow(deprecated)]
+            let watched = AsyncFd::with_interest(timer, Interest::READABLE)?;
+            Ok(Self(watched))
+        }
+
+        pub(super) fn set(&mut self, after: Duration) {
+            // Zero would stop it.
+            let after = after.max(Duration::from_nanos(1));
+            let once = Itimerspec {
+                it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+                it_value: Timespec {
+                    tv_sec: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+                    tv_nsec: after.subsec_nanos().into(),
+                },
+            };
+            timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once).expect("a timer, and a legal time");
+        }
+
+        /// What the file has to say need not be read: setting the timer makes it forget, and readiness is told once
+        /// per expiry.
+        pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+            match self.0.poll_read_ready(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(mut guard)) => {
+                    guard.clear_ready();
+                    Poll::Ready(())
+                }
+                // The reactor is gone, and this task with it.
+                Poll::Ready(Err(_)) => Poll::Ready(()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn an_alarm_is_never_early_and_can_be_set_again() {
+        for mut alarm in [Alarm::new(), Alarm::Coarse(Box::pin(tokio::time::sleep(Duration::ZERO)))] {
+            for micros in [0, 300, 2_500] {
+                let (begun, span) = (Instant::now(), Duration::from_micros(micros));
+                alarm.set(Duration::from_secs(3_600));
+                assert!(poll_fn(|cx| Poll::Ready(alarm.poll(cx))).await.is_pending());
+                alarm.set(span);
+                poll_fn(|cx| alarm.poll(cx)).await;
+                assert!(begun.elapsed() >= span);
+            }
+        }
+    }
+}
