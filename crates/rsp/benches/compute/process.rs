@@ -1,4 +1,5 @@
-//! Processes of the benchmark, gone when it is.
+//! Processes of a benchmark, gone when it is.
+#![allow(dead_code)] // each benchmark uses a part
 
 use rustix::process::Signal;
 use std::process::{Child, Command, Stdio};

@@ -162,6 +162,11 @@ impl Server {
         Self::start([&["worker", "--registrar", &at, "--slots", "1", "--verbose"], more].concat())
     }
 
+    /// What it says from now on, for somebody else to listen to.
+    pub fn lines(&mut self) -> Receiver<String> {
+        std::mem::replace(&mut self.lines, mpsc::channel().1)
+    }
+
     /// Waits for a line that contains this.
     pub fn line_with(&mut self, part: &str) -> String {
         let mut before = Vec::new();
