@@ -4,7 +4,7 @@
 use crate::exit::{Code, Failure};
 use rserpool::Random;
 use rserpool_net::Error;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Signal};
 use std::io::{self, Write};
 
 /// The environment variable that names the process a private one belongs to.
@@ -32,6 +32,15 @@ pub fn end_with_parent() {
     if expected.is_some() && rustix::process::getppid() != expected {
         std::process::exit(Code::Failed as i32);
     }
+}
+
+/// Lets this process have as many open files as the system's administrator permits: each link is one, and the usual soft
+/// limit of 1,024 is meant for programs that use `select`.
+pub fn allow_many_links() {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What is refused stays as it was: further links then wait, and are counted.
+    let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 }
 
 /// Says a line on standard error. Nobody listening is no reason to stop.

@@ -15,6 +15,7 @@ pub fn run(args: &RegistrarArgs) -> Result<(), Failure> {
     if args.private {
         process::end_with_parent();
     }
+    process::allow_many_links();
     let asap = address::listen(&args.listen, ASAP_PORT, "--listen")?;
     let enrp = match &args.enrp {
         Some(text) => address::listen(text, ENRP_PORT, "--enrp")?,
