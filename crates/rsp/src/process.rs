@@ -34,7 +34,7 @@ pub fn end_with_parent() {
     }
 }
 
-/// Lets this process have as many open files as the system's administrator permits: each link is one, and the usual soft
+/// Lets this process (not a worker: its tasks would inherit it) have as many open files as the system's administrator permits: each link is one, and the usual soft
 /// limit of 1,024 is meant for programs that use `select`.
 pub fn allow_many_links() {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);

@@ -31,7 +31,6 @@ pub fn run(args: &WorkerArgs) -> Result<(), Failure> {
     if args.private {
         process::end_with_parent();
     }
-    process::allow_many_links();
     let choice = Choice::of(&args.registrars)?;
     let at = listen_address(args, &choice)?;
     let slots = match args.slots {
