@@ -4,7 +4,9 @@
 //! of the protocol notes). Each check keeps a simple model of its own beside every registrar.
 
 use super::{Check, Kind, Scene, Seen};
+use crate::actor::Said;
 use crate::net::HostId;
+use rserpool::registrar::Event;
 use rserpool::wire::asap::{Message, Resolution};
 use rserpool::wire::enrp::Body;
 use rserpool::wire::parameter::PoolElement;
@@ -174,8 +176,7 @@ fn chi_square_bound(degrees: usize) -> f64 {
 
 /// P3: least used selects the least used.
 pub fn p3() -> Check {
-    // How often each element was selected since it last registered, as far as this registrar was told.
-    let mut chosen: BTreeMap<(Place, ElementId), (Policy, u32)> = BTreeMap::new();
+    let mut books: BTreeMap<(Place, ElementId), Usage> = BTreeMap::new();
     Check::new(
         "P3",
         Kind::Safety,
@@ -183,9 +184,11 @@ pub fn p3() -> Check {
         move |scene| {
             let Some(registrar) = scene.registrar() else { return Ok(Seen::Nothing) };
             let space = registrar.handlespace();
-            for (handle, id) in renewed(scene) {
-                chosen.remove(&((scene.process(), handle), id));
-            }
+            renewed(scene, |handle, id, certain| {
+                let usage = books.entry(((scene.process(), handle), id)).or_default();
+                *usage =
+                    Usage { policy: usage.policy.take().filter(|_| !certain), chosen: 0, unsure: !certain };
+            });
             let mut seen = Seen::Nothing;
             for (handle, id) in selected(scene) {
                 let all = candidates(space, &handle);
@@ -194,30 +197,36 @@ pub fn p3() -> Check {
                 if all.is_empty() || !all.iter().all(|element| adaptive(&element.policy)) {
                     continue;
                 }
-                let mut counts = |element: &PoolElement| {
-                    let place = ((scene.process(), handle), element.id);
-                    let entry = chosen.entry(place).or_insert_with(|| (element.policy.clone(), 0));
-                    if entry.0 != element.policy {
-                        *entry = (element.policy.clone(), 0);
+                let mut keys = BTreeMap::new();
+                for element in &all {
+                    let usage = books.entry(((scene.process(), handle), element.id)).or_default();
+                    if usage.policy.as_ref() != Some(&element.policy) {
+                        *usage = Usage { policy: Some(element.policy.clone()), ..Usage::default() };
                     }
-                    entry.1
-                };
-                let keys: Vec<_> =
-                    all.iter().map(|element| (element.id, key(element, counts(element)))).collect();
-                let Some((_, taken)) = keys.iter().find(|(of, _)| *of == id) else { continue };
-                // The lowest that the others can have at most is no lower than the lowest the chosen one can have.
+                    keys.insert(element.id, usage.key());
+                }
+                let Some(taken) = keys.get(&id) else { continue };
                 let best = keys.iter().map(|(of, key)| (key.most, *of)).min();
                 if let Some((best, other)) = best.filter(|(best, _)| taken.least > *best) {
                     return Err(format!("{id} with load {} was selected, {other} has {best}", taken.least));
                 }
                 seen = Seen::Kept;
-                if let Some((_, count)) = chosen.get_mut(&((scene.process(), handle), id)) {
-                    *count += 1;
+                if let Some(usage) = books.get_mut(&((scene.process(), handle), id)) {
+                    usage.chosen += 1;
                 }
             }
             Ok(seen)
         },
     )
+}
+
+/// What a registrar must have counted for an element since it last registered.
+#[derive(Default)]
+struct Usage {
+    policy: Option<Policy>,
+    chosen: u32,
+    /// The registrar was told about the element and may or may not have begun to count anew.
+    unsure: bool,
 }
 
 /// The range in which the sort key of an element must lie.
@@ -226,35 +235,47 @@ struct Key {
     most: u32,
 }
 
-fn key(element: &PoolElement, chosen: u32) -> Key {
-    match element.policy {
-        Policy::LeastUsedDegradation { load, degradation } => {
-            let key = load.0.saturating_add(degradation.0.saturating_mul(chosen));
-            Key { least: key, most: key }
+impl Usage {
+    fn key(&self) -> Key {
+        match self.policy {
+            Some(Policy::LeastUsedDegradation { load, degradation }) => {
+                let counted = load.0.saturating_add(degradation.0.saturating_mul(self.chosen));
+                let most = if self.unsure { u32::MAX } else { counted };
+                Key { least: counted, most }
+            }
+            // Our registrars count their selections for plain Least Used too, by an estimate of their own: an element
+            // that was never chosen since it registered has just its load, one that was has that or more.
+            Some(Policy::LeastUsed { load }) => {
+                let counted = self.chosen > 0 || self.unsure;
+                Key { least: load.0, most: if counted { u32::MAX } else { load.0 } }
+            }
+            _ => Key { least: 0, most: u32::MAX },
         }
-        // Our registrars count their selections for plain Least Used too, by an estimate of their own: an element that
-        // was never chosen since it registered has just its load, one that was has that or more.
-        Policy::LeastUsed { load } => {
-            Key { least: load.0, most: if chosen == 0 { load.0 } else { u32::MAX } }
-        }
-        _ => Key { least: 0, most: u32::MAX },
     }
 }
 
-/// The elements about which this step brought new values.
-fn renewed(scene: &Scene<'_>) -> Vec<(PoolHandle, ElementId)> {
-    let mut all = Vec::new();
+/// Names the elements about which this step brought news, and whether it is certain that the registrar took them.
+fn renewed(scene: &Scene<'_>, mut told: impl FnMut(PoolHandle, ElementId, bool)) {
     if let Some((Message::Registration { handle, element }, _)) = scene.heard_asap(rserpool::Door::Asap) {
-        all.push((*handle, element.id));
+        let granted = scene.said_asap().any(|(_, said)| {
+            matches!(said, Message::RegistrationResponse { rejected: false, element: id, .. } if *id == element.id)
+        });
+        told(*handle, element.id, granted);
     }
+    // A peer's word may be old news, and answers to questions may settle who the home is.
     match scene.heard_enrp().map(|message| &message.body) {
-        Some(Body::HandleUpdate { handle, element, .. }) => all.push((*handle, element.id)),
+        Some(Body::HandleUpdate { handle, element, .. }) => told(*handle, element.id, false),
         Some(Body::HandleTableResponse { pools, .. }) => {
-            all.extend(pools.iter().flat_map(|(handle, of)| of.iter().map(|element| (*handle, element.id))));
+            for (handle, elements) in pools {
+                elements.iter().for_each(|element| told(*handle, element.id, false));
+            }
         }
         _ => {}
     }
-    all
+    for said in scene.events() {
+        let Said::Registrar(Event::ElementMoved { handle, element, .. }) = said else { continue };
+        told(*handle, *element, false);
+    }
 }
 
 /// P4: nobody of lower priority is selected while somebody of higher priority can be.

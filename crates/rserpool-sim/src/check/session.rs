@@ -1,13 +1,13 @@
 //! Promises about sessions and what they compute: S1 to S5, J2, J7.
 
-use super::{Check, Kind, Message, Seen};
+use super::{Check, Kind, Message, Scene, Seen};
 use crate::actor::{Actor, Said};
 use crate::adder::{Progress, Word};
 use crate::customer::{Customer, Said as CustomerSaid};
 use crate::net::{HostId, State};
 use crate::world::Scope;
 use rserpool::wire::asap;
-use rserpool::{Door, Time};
+use rserpool::{Door, Registrar, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// S1: the last cookie received, unchanged, is the first word to the next element (RFC 5352 §3.8).
@@ -165,6 +165,7 @@ pub fn s5(scope: &Scope) -> Check {
     let own = scope.demand.think * 2 + scope.pace.work * (scope.demand.window + 1);
     let bound = timing.progress_max(delay, scope.net.connect_give_up) + own;
     let mut moved: BTreeMap<(HostId, u64), Time> = BTreeMap::new();
+    let mut served = Time::ZERO;
     Check::new(
         "S5",
         Kind::Liveness,
@@ -184,8 +185,11 @@ pub fn s5(scope: &Scope) -> Check {
                     }
                 }
             }
-            let calm = scene.calm_for();
-            if calm <= bound || scene.willing().next().is_none() || scene.registrars().next().is_none() {
+            // An element that no registrar knows yet is not there for anybody: that it becomes known is H10's promise.
+            if !reachable(scene) {
+                served = scene.now();
+            }
+            if scene.calm_for().min(scene.now().since(served)) <= bound {
                 return Ok(seen);
             }
             for ((host, incarnation), since) in &moved {
@@ -202,6 +206,16 @@ pub fn s5(scope: &Scope) -> Check {
             Ok(seen)
         },
     )
+}
+
+/// There are registrars, and each knows an element that lives and stays.
+fn reachable(scene: &Scene<'_>) -> bool {
+    let handle = &scene.scope.demand.handle;
+    let knows = |registrar: &Registrar| {
+        scene.willing().any(|(_, id)| registrar.handlespace().get(handle, id).is_some())
+    };
+    let mut registrars = scene.registrars().peekable();
+    registrars.peek().is_some() && registrars.all(|(_, registrar)| knows(registrar))
 }
 
 /// J2: every answer is accepted once, in order.
