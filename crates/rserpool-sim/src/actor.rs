@@ -77,6 +77,11 @@ pub trait Tamper {
         vec![(Duration::ZERO, input)]
     }
 
+    /// The node wants to be woken then. When is it woken?
+    fn deadline(&self, deadline: Option<Time>) -> Option<Time> {
+        deadline
+    }
+
     /// The node wishes this. What is left of it, and what does the node believe to hear in return?
     fn wished(&mut self, _now: Time, _node: &Machine, wish: Wish) -> (Vec<Wish>, Vec<Input>) {
         (vec![wish], Vec::new())
@@ -179,6 +184,8 @@ impl Node for Actor {
 
     fn deadline(&self) -> Option<Time> {
         let late = self.late.first_key_value().map(|((at, _), _)| *at);
-        [self.machine.deadline(), late].into_iter().flatten().min()
+        let own = self.machine.deadline();
+        let own = self.tamper.as_ref().map_or(own, |tamper| tamper.deadline(own));
+        [own, late].into_iter().flatten().min()
     }
 }

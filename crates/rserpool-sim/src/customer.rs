@@ -248,7 +248,7 @@ impl Customer {
             true => Said::Accepted { job: id, index, attempt, sum },
             false => Said::Discarded { job: id, index },
         });
-        if counts && self.demand.curiosity > 0 && index % self.demand.curiosity == 0 {
+        if counts && self.demand.curiosity > 0 && index.is_multiple_of(self.demand.curiosity) {
             self.user.resolve(now, self.demand.handle, 1);
         }
         if over {

@@ -10,4 +10,5 @@ pub mod mutation;
 pub mod net;
 pub mod plan;
 pub mod run;
+pub mod swarm;
 pub mod world;

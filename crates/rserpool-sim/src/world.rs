@@ -64,6 +64,8 @@ pub struct Scope {
     pub demand: Demand,
     /// A mistake built into the world, for tests that want to see a check fire.
     pub mutation: Option<Mutation>,
+    /// How long each node makes the mistake, from its first fact on.
+    pub mistaken_for: Duration,
     /// Lines of trace to keep.
     pub trace_lines: usize,
 }
@@ -94,6 +96,7 @@ impl Scope {
                 careless: false,
             },
             mutation: None,
+            mistaken_for: Duration::MAX,
             trace_lines: 400,
         }
     }
@@ -125,8 +128,8 @@ pub struct Roster {
     pub customers: Vec<HostId>,
     /// Elements that were asked to leave the pool and may not be missed any more.
     pub leaving: Vec<HostId>,
-    /// When an element was last asked to leave.
-    pub left: Time,
+    /// When an element was last asked to leave, or to be chosen differently.
+    pub changed: Time,
     /// Elements that want to join with a policy the pool does not have: nobody may admit them.
     pub contrary: Vec<HostId>,
 }
@@ -237,7 +240,7 @@ impl World {
             self.element_at(host, random)
         };
         self.roster.leaving.retain(|left| *left != host);
-        let tamper = self.scope.mutation.and_then(|mutation| mutation.tamper(&machine, &self.scope));
+        let tamper = self.scope.mutation.and_then(|mutation| mutation.tamper(&self.scope));
         let step = self.net.start(host, ears, |_| Actor::new(machine, tamper));
         self.watched(&step);
     }
@@ -453,13 +456,23 @@ impl World {
         if self.net.state(host) == State::Running && !self.roster.leaving.contains(&host) {
             self.counts.fault(Fault::Leave);
             self.roster.leaving.push(host);
-            self.roster.left = self.now();
+            self.roster.changed = self.now();
             self.call(host, |machine, now| {
                 if let Machine::Element(element) = machine {
                     element.deregister(now);
                 }
             });
         }
+    }
+
+    /// An element wants to be chosen differently; the type of its policy must stay that of the pool.
+    pub fn changes_policy(&mut self, host: HostId, policy: Policy) {
+        self.roster.changed = self.now();
+        self.call(host, |machine, now| {
+            if let Machine::Element(element) = machine {
+                element.set_policy(now, policy);
+            }
+        });
     }
 
     /// A customer wants another element.

@@ -58,10 +58,10 @@ pub fn h11() -> Check {
                 winners.remove(&registrar.id());
             }
             if let Some(message) = scene.heard_enrp() {
-                if let Body::InitTakeover { target } = message.body {
-                    if let Some((_, rivals)) = wants.get_mut(&(scene.host(), target)) {
-                        rivals.insert(message.sender);
-                    }
+                if let Body::InitTakeover { target } = message.body
+                    && let Some((_, rivals)) = wants.get_mut(&(scene.host(), target))
+                {
+                    rivals.insert(message.sender);
                 }
                 wants.remove(&(scene.host(), message.sender));
             }
@@ -113,13 +113,12 @@ pub fn h12() -> Check {
                 return Ok(Seen::Nothing);
             }
             let mut seen = Seen::Nothing;
-            if let Some(message) = scene.heard_enrp() {
-                if matches!(message.body, Body::Presence { .. }) {
-                    if let Some(spoke) = under_way.get_mut(&(scene.host(), message.sender)) {
-                        *spoke = true;
-                        seen = Seen::Kept;
-                    }
-                }
+            if let Some(message) = scene.heard_enrp()
+                && matches!(message.body, Body::Presence { .. })
+                && let Some(spoke) = under_way.get_mut(&(scene.host(), message.sender))
+            {
+                *spoke = true;
+                seen = Seen::Kept;
             }
             for target in given_up(scene) {
                 under_way.remove(&(scene.host(), target));

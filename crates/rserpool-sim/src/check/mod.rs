@@ -116,11 +116,11 @@ impl Checks {
             handlespace::h6(),
             handlespace::h7(),
             handlespace::h8(),
+            resolution::h17(),
             resolution::h10(),
             arbitration::h11(),
             arbitration::h12(),
             arbitration::h13(),
-            resolution::h17(),
             policy::p1(),
             policy::p2(),
             policy::p3(),
@@ -399,10 +399,10 @@ impl<'a> Scene<'a> {
         self.scope.net.delay_max + self.scope.net.wake_late_max
     }
 
-    /// For how long nothing has been broken, repaired, started or stopped, and nobody was asked to leave.
+    /// For how long nothing has been broken, repaired, started or stopped, and nobody asked to leave or to change.
     pub fn calm_for(&self) -> Duration {
         *self.calm_for.get_or_init(|| match self.net.is_calm() {
-            true => self.now().since(self.net.last_trouble().max(self.roster.left)),
+            true => self.now().since(self.net.last_trouble().max(self.roster.changed)),
             false => Duration::ZERO,
         })
     }

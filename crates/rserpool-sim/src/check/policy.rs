@@ -312,11 +312,11 @@ mod tests {
     use super::chi_square_bound;
 
     #[test]
-    fn the_bound_of_chi_square_is_about_that_of_the_tables() {
-        // Once in 10^9: 37.3 for one degree of freedom, 41.4 for two, 53.8 for six.
+    fn the_bound_of_chi_square_is_that_of_the_tables_or_a_little_more() {
+        // Once in 10^9: 37.3 for one degree of freedom, 41.4 for two, 53.8 for six. The approximation errs upwards here.
         for (degrees, table) in [(1, 37.3), (2, 41.4), (6, 53.8)] {
             let bound = chi_square_bound(degrees);
-            assert!((bound - table).abs() < 2.0, "{degrees}: {bound}");
+            assert!(bound > table && bound < table * 1.3, "{degrees}: {bound}");
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{Check, Kind, Seen};
 use crate::net::HostId;
 use rserpool::wire::asap::{Message, Resolution};
 use rserpool::wire::parameter::CauseCode;
-use rserpool::{Door, ElementId, Policy};
+use rserpool::{Door, ElementId, Policy, PoolHandle};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// H10: a living element is known to, and answered by, every registrar within a bounded time.
@@ -52,9 +52,13 @@ pub fn h10() -> Check {
 /// Elements in any answer (the limit of the reference's users).
 const ITEMS_MAX: usize = 128;
 
+/// The pool asked for, and how many elements are wanted.
+type Question = (PoolHandle, Option<u32>);
+
 /// H17: an answer is a selection from what the registrar knows, at most as long as wanted, and never an empty success.
 pub fn h17() -> Check {
-    let mut asked: BTreeMap<(HostId, u64), VecDeque<(rserpool::PoolHandle, Option<u32>)>> = BTreeMap::new();
+    // By registrar and link: the questions not answered yet.
+    let mut asked: BTreeMap<(HostId, u64), VecDeque<Question>> = BTreeMap::new();
     Check::new(
         "H17",
         Kind::Safety,

@@ -419,11 +419,11 @@ where
 
     /// Hands a fact to a node, or leaves it in the mail of a process that does not run.
     fn deliver(&mut self, host: HostId, mut input: Input) -> Option<Step<N::Event>> {
-        if let Input::Message { ppid, bytes, .. } = &mut input {
-            if let Some(forged) = self.forgers.get(&host).and_then(|forger| forger(*ppid, bytes)) {
-                *bytes = forged;
-                self.forgers.remove(&host);
-            }
+        if let Input::Message { ppid, bytes, .. } = &mut input
+            && let Some(forged) = self.forgers.get(&host).and_then(|forger| forger(*ppid, bytes))
+        {
+            *bytes = forged;
+            self.forgers.remove(&host);
         }
         let of = &mut self.hosts[host.0];
         match of.state {
