@@ -17,11 +17,16 @@ use std::time::Duration;
 /// Every so many seeds one is run twice: the two runs must be the same (H18).
 const TWICE_EVERY: u64 = 16;
 
+/// The smallest swarm in which everything has to happen: a smaller one may miss what is rare.
+pub const PROOF: u64 = 1_000;
+
 /// What became of many seeds.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// How many were run.
+    /// How many were run, besides those that once failed.
     pub seeds: u64,
+    /// How many of those that once failed.
+    pub known: u64,
     /// The first of them.
     pub start: u64,
     /// What happened how often, in all of them together.
@@ -35,9 +40,9 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// No seed failed, and everything that has to be tried was.
+    /// No seed failed, and, in a swarm that is to prove something, everything that has to be tried was.
     pub fn is_good(&self) -> bool {
-        self.failures.is_empty() && self.missing().is_empty()
+        self.failures.is_empty() && (self.seeds < PROOF || self.missing().is_empty())
     }
 
     /// What never happened, and the promises that were never tried: so they prove nothing.
@@ -76,9 +81,10 @@ impl fmt::Display for Summary {
             self.counts.table().into_iter().map(|(name, count)| format!("{count} {name}")).collect();
         write!(
             f,
-            "{} seeds from {}, {} failed, {} s simulated, {} results accepted: {}",
+            "{} seeds from {} and {} that once failed, {} failed, {} s simulated, {} results accepted: {}",
             self.seeds,
             self.start,
+            self.known,
             self.failures.len(),
             self.simulated.as_secs(),
             self.counts.accepted,
@@ -87,10 +93,11 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Runs these many seeds from `start` on, on all processors.
+/// Runs the seeds that once failed, and these many from `start` on, on all processors.
 pub fn swarm(seeds: u64, start: u64) -> Summary {
-    let list: Vec<u64> = (0..seeds).map(|number| start.wrapping_add(number)).collect();
-    Summary { start, ..swarm_of(&list) }
+    let once: Vec<u64> = known_seeds().iter().map(|(seed, _)| *seed).collect();
+    let all: Vec<u64> = once.iter().copied().chain(start..start.saturating_add(seeds)).collect();
+    Summary { start, known: once.len() as u64, seeds, ..swarm_of(&all) }
 }
 
 /// Runs these seeds.
@@ -139,20 +146,24 @@ fn run_safely(seed: u64, twice: bool) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-/// The readable story of one seed: its plan, its trace, and how it ended. Always the same text.
-pub fn story(seed: u64) -> String {
-    let outcome = run(seed, usize::MAX);
-    let end = match &outcome.violation {
-        Some(violation) => violation.to_string(),
-        None => "every promise was kept".into(),
-    };
-    let Outcome { counts, lasted, hash, .. } = &outcome;
-    format!(
-        "{}\n{}\nafter {lasted:?} and {} steps: {end}\nhash {hash:016x}\n",
+/// A run to read.
+pub struct Story {
+    /// Its plan, its trace, and how it ended: always the same text.
+    pub text: String,
+    /// Every promise was kept.
+    pub is_good: bool,
+}
+
+/// The story of a seed.
+pub fn story(seed: u64) -> Story {
+    let Outcome { counts, lasted, hash, violation, story, .. } = run(seed, usize::MAX);
+    let end = violation.as_ref().map_or_else(|| "every promise was kept".into(), ToString::to_string);
+    let text = format!(
+        "{}\n{story}\nafter {lasted:?} and {} steps: {end}\nhash {hash:016x}\n",
         Plan::of(seed),
-        outcome.story,
         counts.steps
-    )
+    );
+    Story { text, is_good: violation.is_none() }
 }
 
 /// The seeds that once failed, from the text of their list: a line each, the seed first, then the reason. Lines that
@@ -186,16 +197,17 @@ mod tests {
     fn a_summary_does_not_depend_on_threads() {
         let summary = swarm(6, 100).to_string();
         assert_eq!(summary, swarm(6, 100).to_string());
-        assert!(
-            summary.lines().last().is_some_and(|line| line.starts_with("6 seeds from 100, 0 failed")),
-            "{summary}"
-        );
+        let known = known_seeds().len();
+        let line = format!("6 seeds from 100 and {known} that once failed, 0 failed");
+        assert!(summary.lines().last().is_some_and(|last| last.starts_with(&line)), "{summary}");
     }
 
     #[test]
     fn what_never_happened_is_missing() {
-        let summary = Summary { tried: BTreeMap::from([("H1", 1), ("H2", 0)]), ..Summary::default() };
+        let tried = BTreeMap::from([("H1", 1), ("H2", 0)]);
+        let summary = Summary { seeds: PROOF, tried, ..Summary::default() };
         assert!(!summary.is_good());
+        assert!(Summary { seeds: PROOF - 1, ..summary.clone() }.is_good());
         let missing = summary.missing();
         assert!(missing.contains(&"takeovers".to_owned()) && missing.contains(&"tests of H2".to_owned()));
         assert!(!missing.contains(&"tests of H1".to_owned()));
@@ -203,8 +215,8 @@ mod tests {
 
     #[test]
     fn a_story_is_the_same_text_every_time() {
-        let text = story(3);
-        assert_eq!(text, story(3));
+        let text = story(3).text;
+        assert_eq!(text, story(3).text);
         assert!(text.starts_with("seed 3: ") && text.contains("hash "), "{text}");
     }
 }
