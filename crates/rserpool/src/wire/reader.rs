@@ -35,22 +35,22 @@ impl Skipped {
     }
 }
 
-/// A parameter's header, checked: `start..end` are octets of the message, without padding.
+/// A parameter's header; its length is at least 4 and not more than there is.
 #[derive(Clone, Copy)]
 struct Header {
     kind: u16,
-    start: usize,
-    end: usize,
+    length: usize,
 }
 
 /// A cursor over one message. All offsets count from the message's first octet.
 pub struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    /// The end of the innermost open parameter, or of the message: without padding.
+    message: &'a [u8],
+    /// What is left of the innermost open parameter, or of the message: without padding.
+    rest: &'a [u8],
+    /// Where that ends.
     end: usize,
-    /// Where the innermost open parameter begins; `None` between parameters of the message.
-    open: Option<usize>,
+    /// The innermost open parameter as far as it may be shown; empty between parameters of the message.
+    open: &'a [u8],
     /// Beginnings and ends of parameters so far.
     place: u32,
     /// Skipped parameters, if anybody wants them.
@@ -60,7 +60,7 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// At the start of `bytes`, forgetting what is skipped.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, end: bytes.len(), open: None, place: 0, skipped: None }
+        Self { message: bytes, rest: bytes, end: bytes.len(), open: &[], place: 0, skipped: None }
     }
 
     /// At the start of `bytes`, keeping what is skipped for [`Self::into_skipped`].
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
     /// The RFC leaves final padding out of the length, the reference counts it: both are read. Padding that is not
     /// there, and anything behind it, is refused.
     pub fn message(&mut self) -> Result<(u8, u8), WireError> {
-        let received = self.bytes.len();
+        let received = self.message.len();
         if received > super::MESSAGE_MAX {
             return Err(WireError::TooLong { received });
         }
@@ -87,21 +87,21 @@ impl<'a> Reader<'a> {
         if announced < 4 || announced.next_multiple_of(4) != received {
             return Err(WireError::MessageLength { announced, received });
         }
-        self.end = announced;
+        (self.rest, self.end) = (&self.message[4..announced], announced);
         Ok((kind, flags))
     }
 
     /// The octets left in the innermost parameter, or the message.
     pub fn left(&self) -> usize {
-        self.end - self.at
+        self.rest.len()
     }
 
     /// Takes `N` octets.
     #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        match self.bytes[self.at..self.end].first_chunk() {
-            Some(taken) => {
-                self.at += N;
+        match self.rest.split_first_chunk() {
+            Some((taken, rest)) => {
+                self.rest = rest;
                 Ok(*taken)
             }
             None => Err(self.truncated(N)),
@@ -110,9 +110,9 @@ impl<'a> Reader<'a> {
 
     /// Takes `count` octets.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], WireError> {
-        match self.bytes[self.at..self.end].get(..count) {
-            Some(taken) => {
-                self.at += count;
+        match self.rest.split_at_checked(count) {
+            Some((taken, rest)) => {
+                self.rest = rest;
                 Ok(taken)
             }
             None => Err(self.truncated(count)),
@@ -120,10 +120,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes all that is left.
+    #[inline]
     pub fn rest(&mut self) -> &'a [u8] {
-        let rest = &self.bytes[self.at..self.end];
-        self.at = self.end;
-        rest
+        std::mem::take(&mut self.rest)
     }
 
     /// Takes one octet.
@@ -150,23 +149,23 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// Steps over the padding after `start..self.at`. The last padding of a parameter in a parameter may be outside of
-    /// both (RFC 5354 §2), so the end limits the step.
-    pub fn pad(&mut self, start: usize) {
-        let over = (self.at - start) % 4;
-        if over > 0 {
-            self.at = (self.at + 4 - over).min(self.end);
-        }
+    /// Steps over the padding behind `length` octets. The last padding of a parameter in a parameter may be outside of
+    /// both (RFC 5354 §2), so there may be less of it than expected.
+    #[inline]
+    pub fn pad(&mut self, length: usize) {
+        let padding = length.wrapping_neg() % 4;
+        self.rest = self.rest.get(padding..).unwrap_or_default();
     }
 
     /// The whole message.
     pub fn message_octets(&self) -> &'a [u8] {
-        self.bytes
+        self.message
     }
 
     /// Where the cursor is.
+    #[inline]
     pub fn offset(&self) -> usize {
-        self.at
+        self.end - self.rest.len()
     }
 
     /// Reads the parameter of type `wanted` that has to come next, but for parameters that may be skipped.
@@ -177,9 +176,11 @@ impl<'a> Reader<'a> {
     ) -> Result<T, WireError> {
         match self.find(wanted)? {
             Some(header) if header.kind == wanted => self.open(header, parse),
-            found => {
-                Err(WireError::Missing { offset: self.at, wanted, found: found.map(|header| header.kind) })
-            }
+            found => Err(WireError::Missing {
+                offset: self.offset(),
+                wanted,
+                found: found.map(|header| header.kind),
+            }),
         }
     }
 
@@ -205,7 +206,7 @@ impl<'a> Reader<'a> {
 
     /// The value of the next parameter, without moving; empty if there is none.
     pub fn value(&self) -> Result<&'a [u8], WireError> {
-        Ok(self.header()?.map_or(&[], |header| &self.bytes[header.start + 4..header.end]))
+        Ok(self.header()?.map_or(&[], |header| &self.rest[4..header.length]))
     }
 
     /// Reads the next parameter, whatever its type; what `parse` leaves of it is ignored.
@@ -223,12 +224,11 @@ impl<'a> Reader<'a> {
     /// parameters whose length is a multiple of 4.)
     pub fn skip(&mut self) -> Result<(), WireError> {
         if let Some(header) = self.header()? {
+            let parameter = self.take(header.length)?;
             if let Some(skipped) = &mut self.skipped {
-                let octets = self.bytes[header.start..header.end].to_vec();
-                skipped.push(Skipped { place: self.place, octets });
+                skipped.push(Skipped { place: self.place, octets: parameter.to_vec() });
             }
-            self.at = header.end;
-            self.pad(header.start);
+            self.pad(header.length);
         }
         Ok(())
     }
@@ -244,22 +244,18 @@ impl<'a> Reader<'a> {
     /// The next parameter must not be here.
     pub fn unexpected(&self) -> WireError {
         match self.header() {
-            Ok(Some(header)) => {
-                let parameter = self.bytes[header.start..header.end].to_vec();
-                WireError::Unexpected { offset: header.start, parameter }
+            Ok(header) => {
+                let length = header.map_or(0, |header| header.length);
+                WireError::Unexpected { offset: self.offset(), parameter: self.rest[..length].to_vec() }
             }
-            Ok(None) => WireError::Unexpected { offset: self.at, parameter: Vec::new() },
             Err(error) => error,
         }
     }
 
     /// The parameter being read has a value that breaks a rule.
+    #[cold]
     pub fn invalid(&self, flaw: Flaw) -> WireError {
-        WireError::Invalid { offset: self.at, flaw, parameter: self.open_octets() }
-    }
-
-    fn open_octets(&self) -> Vec<u8> {
-        self.open.map_or(Vec::new(), |start| self.bytes[start..self.end].to_vec())
+        WireError::Invalid { offset: self.offset(), flaw, parameter: self.open.to_vec() }
     }
 
     /// Finds what [`Self::seek`] finds.
@@ -270,8 +266,8 @@ impl<'a> Reader<'a> {
                 return Ok(Some(header));
             }
             if header.kind >> 15 == 0 {
-                let parameter = self.bytes[header.start..header.end].to_vec();
-                return Err(WireError::UnknownParameter { offset: header.start, parameter });
+                let parameter = self.rest[..header.length].to_vec();
+                return Err(WireError::UnknownParameter { offset: self.offset(), parameter });
             }
             self.skip()?;
         }
@@ -285,28 +281,29 @@ impl<'a> Reader<'a> {
         header: Header,
         parse: impl FnOnce(&mut Self) -> Result<T, WireError>,
     ) -> Result<T, WireError> {
-        let outside = (self.end, self.open.replace(header.start));
+        let start = self.offset();
+        let (parameter, behind) = self.rest.split_at(header.length);
+        let (end, open) = (self.end, self.open);
+        (self.rest, self.end, self.open) = (&parameter[4..], start + header.length, parameter);
         self.place += 1;
-        (self.at, self.end) = (header.start + 4, header.end);
         let value = parse(self)?;
-        (self.end, self.open) = outside;
         self.place += 1;
-        self.at = header.end;
-        self.pad(header.start);
+        (self.rest, self.end, self.open) = (behind, end, open);
+        self.pad(header.length);
         Ok(value)
     }
 
     /// The header of the next parameter, checked against its surroundings; `None` at the end.
     #[inline]
     fn header(&self) -> Result<Option<Header>, WireError> {
-        match self.bytes[self.at..self.end] {
+        match *self.rest {
             [] => Ok(None),
             [a, b, c, d, ..] => {
                 let (kind, length) = (u16::from_be_bytes([a, b]), usize::from(u16::from_be_bytes([c, d])));
                 if length < 4 || length > self.left() {
                     return Err(self.wrong_length(length));
                 }
-                Ok(Some(Header { kind, start: self.at, end: self.at + length }))
+                Ok(Some(Header { kind, length }))
             }
             _ => Err(self.truncated(4)),
         }
@@ -316,14 +313,13 @@ impl<'a> Reader<'a> {
 
     #[cold]
     fn truncated(&self, needed: usize) -> WireError {
-        let (offset, available) = (self.at, self.left());
-        WireError::Truncated { offset, needed, available, parameter: self.open_octets() }
+        let (offset, available) = (self.offset(), self.left());
+        WireError::Truncated { offset, needed, available, parameter: self.open.to_vec() }
     }
 
     #[cold]
     fn wrong_length(&self, length: usize) -> WireError {
-        let (offset, room) = (self.at, self.left());
-        let parameter = self.bytes[offset..self.end].to_vec();
-        WireError::ParameterLength { offset, length, room, parameter }
+        let (offset, room) = (self.offset(), self.left());
+        WireError::ParameterLength { offset, length, room, parameter: self.rest.to_vec() }
     }
 }

@@ -88,7 +88,6 @@ pub(in super::super) fn emit_causes(w: &mut Writer<'_>, causes: &[ErrorCause]) {
 fn causes(r: &mut Reader<'_>) -> Result<Vec<ErrorCause>, WireError> {
     let mut causes = Vec::new();
     while r.left() > 0 {
-        let start = r.offset();
         let (code, length) = (CauseCode(r.u16()?), usize::from(r.u16()?));
         match length.checked_sub(4) {
             Some(size) if size <= r.left() => {
@@ -96,7 +95,7 @@ fn causes(r: &mut Reader<'_>) -> Result<Vec<ErrorCause>, WireError> {
             }
             _ => return Err(r.invalid(Flaw::CauseLength)),
         }
-        r.pad(start);
+        r.pad(length);
     }
     if causes.is_empty() {
         return Err(r.invalid(Flaw::NoCause));
