@@ -95,6 +95,11 @@ where
 
     // --- listening
 
+    /// What was said so far does not matter here.
+    pub(crate) fn is_not_listened_to(&mut self) {
+        self.wishes.clear();
+    }
+
     fn next(&mut self) -> Output<N::Event> {
         self.wishes.pop_front().expect("the node wishes for something")
     }

@@ -230,7 +230,7 @@ impl<S: Service> Node for PoolElement<S> {
                 self.home.message(now, link, ppid, &bytes, out);
             }
             Input::Message { link, ppid, bytes } => self.session_message(now, link, ppid, &bytes),
-            Input::Closed { link, cause } if self.home.owns(link) => self.home.closed(now, link, cause, out),
+            Input::Closed { link, .. } if self.home.owns(link) => self.home.closed(now, link, out),
             Input::Closed { link, .. } => self.session_closed(now, link),
             Input::Heard { channel: crate::Channel::Asap, from, bytes } => {
                 self.home.heard(now, from, &bytes, out);

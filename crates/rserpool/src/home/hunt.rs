@@ -19,6 +19,13 @@ pub(super) struct Hunt {
     over: bool,
 }
 
+impl Hunt {
+    /// True if the round was in vain and only T5 is waited for.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+}
+
 impl Home {
     /// Begins to look for a (new) home, unless that is under way.
     pub(super) fn start_hunt<E>(&mut self, now: Time, out: &mut Outbox<E>) {
@@ -107,8 +114,8 @@ impl Home {
                 continue;
             }
             hunt.tried += 1;
-            let wanted = self.known.id_at(&to).0;
-            let greeting = Greeting { role: self.role, own: self.own, wanted, pool: None };
+            // Any registrar there will do: what was announced of its identifier may be from before a restart.
+            let greeting = Greeting { role: self.role, own: self.own, wanted: 0, pool: None };
             let link = out.open(Door::Asap, to.clone(), greeting);
             self.lines.insert(link, Line::new(Stage::Trying, to));
         }

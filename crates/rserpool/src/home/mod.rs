@@ -29,8 +29,8 @@ use crate::link::Frame;
 use crate::wire::asap::Message;
 use crate::wire::parameter::ErrorCause;
 use crate::{
-    Cause, ElementId, Ending, Endpoint, LinkId, Outbox, PoolHandle, Ppid, Protocol, Random, RegistrarId,
-    Role, Time, Timers, Timing,
+    ElementId, Ending, Endpoint, LinkId, Outbox, PoolHandle, Ppid, Protocol, Random, RegistrarId, Role, Time,
+    Timers, Timing,
 };
 use hunt::Hunt;
 use known::Known;
@@ -42,11 +42,13 @@ use std::time::Duration;
 const LINKS_MAX: usize = 3;
 /// Links of registrars that came to us. One more ends the oldest.
 const VISITORS_MAX: usize = 8;
+/// Questions one registrar may leave unanswered for good. One that owes more is no home any more, though its link is up.
+const OWED_MAX: usize = 4_096;
 /// Reports kept until a home is found; the oldest are dropped.
 const REPORTS_MAX: usize = 64;
-/// So many homes in succession may hang up without a word before the hunt pauses: registrars that take links and end
-/// them would be called in a busy loop.
-const MUTE_HOMES_MAX: u32 = 3;
+/// So many homes in succession may hang up within one patience before the hunt pauses: registrars that take links and
+/// end them would be called in a busy loop.
+const SHORT_HOMES_MAX: u32 = 3;
 /// Keep-alives obeyed per link and second. Registrars ask at most some twenty times (`realtime`, and reports).
 const KEEP_ALIVES_MAX: u32 = 100;
 
@@ -109,8 +111,8 @@ pub(crate) struct Home {
     patience: Duration,
     /// Where the home was that failed us last: not to be tried first again (RFC 5352 §3.7.1).
     lost: Option<Endpoint>,
-    /// Homes in succession that ended the link without a word.
-    mute_homes: u32,
+    /// Homes in succession that ended the link soon.
+    short_homes: u32,
     requests: BTreeMap<RequestId, Request>,
     next_request: u64,
     reports: VecDeque<Message>,
@@ -125,8 +127,10 @@ struct Line {
     stage: Stage,
     at: Endpoint,
     id: RegistrarId,
-    /// It said something that we understood.
-    spoke: bool,
+    /// Since when it is the home.
+    since: Time,
+    /// When it last said anything, or came up.
+    heard: Time,
     /// Questions sent here and not yet answered, oldest first; some twice, some no longer of interest.
     asked: VecDeque<(RequestId, Question)>,
     /// Keep-alives obeyed in the second that began then.
@@ -194,7 +198,7 @@ impl Home {
             hunt: None,
             patience: timing.hunt_timeout,
             lost: None,
-            mute_homes: 0,
+            short_homes: 0,
             requests: BTreeMap::new(),
             next_request: 0,
             reports: VecDeque::new(),
@@ -220,11 +224,12 @@ impl Home {
         self.home.is_some()
     }
 
-    /// What carries the link to the home, if there is one.
+    /// Where the home is, if there is one.
     pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
-        Some(&self.lines.get(&self.home?)?.at)
+        self.line_home().map(|line| &line.at)
     }
 
+    /// What carries the link to the home, if there is one.
     pub(crate) fn protocol(&self) -> Option<Protocol> {
         self.line_home().map(|line| line.at.protocol)
     }
@@ -286,7 +291,8 @@ impl Home {
     /// that already, or if the claim is not plausible: anybody can reach our port.
     ///
     /// Believed is who announced itself or comes from an address where we know a registrar; and anybody, as long as
-    /// there is no home, or the home leaves a request unanswered. A registrar with the identifier of the home that
+    /// there is no home, or the home leaves a request unanswered or falls silent (it should ask for signs of life more
+    /// often than every second interval; a second is the least that counts). A registrar with the identifier of the home that
     /// comes over another link has lost the old one, so it is treated alike.
     pub(crate) fn adopt<E>(
         &mut self,
@@ -298,10 +304,10 @@ impl Home {
         if self.home == Some(link) || self.resting {
             return false;
         }
+        let limit = (self.timing.keep_alive_interval * 2).max(Duration::from_secs(1));
+        let silent = self.line_home().is_none_or(|home| now.since(home.heard) >= limit);
         let Some(line) = self.lines.get_mut(&link) else { return false };
-        let plausible =
-            self.home.is_none() || self.hunt.is_some() || self.known.vouches_for(server, &line.at);
-        if !plausible {
+        if !silent && self.hunt.is_none() && !self.known.vouches_for(server, &line.at) {
             self.ignored.unexpected += 1;
             return false;
         }
@@ -361,7 +367,7 @@ impl Home {
     }
 
     /// A link ended, or could not be opened.
-    pub(crate) fn closed<E>(&mut self, now: Time, link: LinkId, _cause: Cause, out: &mut Outbox<E>) {
+    pub(crate) fn closed<E>(&mut self, now: Time, link: LinkId, out: &mut Outbox<E>) {
         let Some(line) = self.lines.remove(&link) else { return };
         match line.stage {
             Stage::Trying => self.attempt_failed(now, out),
@@ -386,8 +392,11 @@ impl Home {
                     self.settle(now, before, out);
                 } else {
                     self.news.push_back(News::Lost);
-                    self.mute_homes = if line.spoke { 0 } else { self.mute_homes + 1 };
-                    if self.mute_homes < MUTE_HOMES_MAX {
+                    let short = now.since(line.since) < self.timing.hunt_timeout;
+                    self.short_homes = if short { self.short_homes + 1 } else { 0 };
+                    if self.short_homes < SHORT_HOMES_MAX {
+                        // A round that is over spared the home. Now even that one may be called again.
+                        self.hunt.take_if(|hunt| hunt.is_over());
                         self.start_hunt(now, out);
                     } else {
                         self.pause_hunt(now);
@@ -407,12 +416,10 @@ impl Home {
         out: &mut Outbox<E>,
     ) {
         let Some(line) = self.lines.get_mut(&link) else { return };
+        line.heard = now;
         match ppid {
             Ppid::ASAP => match Message::parse(bytes) {
-                Ok(message) => {
-                    line.spoke = true;
-                    self.hear(now, link, message, out);
-                }
+                Ok(message) => self.hear(now, link, message, out),
                 Err(_) => self.ignored.malformed += 1,
             },
             Ppid::LINK => match Frame::parse(bytes) {
@@ -456,6 +463,7 @@ impl Home {
     /// This link is the home from now on (RFC 5352 §3.6, SH6).
     fn settle<E>(&mut self, now: Time, link: LinkId, out: &mut Outbox<E>) {
         let line = self.lines.get_mut(&link).expect("only links of our table become home");
+        (line.since, line.heard) = (now, now);
         line.stage = Stage::Home; // no attempt any more: the end of the hunt spares it
         if !line.id.is_defined() {
             line.id = self.known.id_at(&line.at);
@@ -494,9 +502,15 @@ impl Home {
     /// Sends a request to the home and waits for the answer.
     fn transmit<E>(&mut self, now: Time, id: RequestId, out: &mut Outbox<E>) {
         let Some(link) = self.home else { return };
+        let open = self.requests.len();
         let (Some(line), Some(request)) = (self.lines.get_mut(&link), self.requests.get_mut(&id)) else {
             return;
         };
+        if line.asked.len() >= open + OWED_MAX {
+            out.close(link, Ending::Abort);
+            self.closed(now, link, out);
+            return;
+        }
         request.pending = true;
         line.asked.push_back((id, request.question));
         out.send(link, Ppid::ASAP, request.message.emit());
@@ -640,7 +654,8 @@ impl Home {
 impl Line {
     fn new(stage: Stage, at: Endpoint) -> Self {
         let id = RegistrarId::UNDEFINED;
-        Self { stage, at, id, spoke: false, asked: VecDeque::new(), keep_alives: (Time::ZERO, 0) }
+        let heard = Time::ZERO;
+        Self { stage, at, id, since: heard, heard, asked: VecDeque::new(), keep_alives: (Time::ZERO, 0) }
     }
 }
 

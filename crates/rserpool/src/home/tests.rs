@@ -224,7 +224,7 @@ fn an_announced_registrar_is_called_at_once_by_a_hunt_that_has_nobody() {
     let from = SocketAddr::from(([10, 0, 0, 9], 3863));
     u.overhears(from, &Message::ServerAnnounce { server: RegistrarId(9), transports: vec![] });
     let (link, to, greeting) = u.opens();
-    assert_eq!((to, greeting.wanted), (sctp(9), 9));
+    assert_eq!((to, greeting.wanted), (sctp(9), 0), "whoever is there now");
     u.overhears(from, &Message::ServerAnnounce { server: RegistrarId(9), transports: vec![] });
     u.says_nothing_more();
     u.up(link);
@@ -233,7 +233,24 @@ fn an_announced_registrar_is_called_at_once_by_a_hunt_that_has_nobody() {
 }
 
 #[test]
-fn registrars_that_hang_up_without_a_word_are_not_called_in_a_busy_loop() {
+fn a_home_that_owes_too_many_answers_is_given_up() {
+    let (mut u, link) = at_home();
+    for _ in 0..1_400 {
+        resolve(&mut u);
+    }
+    u.wait(900); // all asked three times, none answered
+    u.is_not_listened_to();
+    resolve(&mut u);
+    u.closes(link, Ending::Abort);
+    let again = u.opens_to(&tcp(1));
+    u.says_nothing_more();
+    u.up(again);
+    assert_eq!(u.says(again), asked(3));
+    u.says_nothing_more();
+}
+
+#[test]
+fn registrars_that_hang_up_at_once_are_not_called_in_a_busy_loop() {
     let mut u = user_of(vec![tcp(1)]);
     u.wait(0);
     for _ in 0..3 {

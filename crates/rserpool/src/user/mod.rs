@@ -494,7 +494,7 @@ impl Node for PoolUser {
                 self.home.message(now, link, ppid, &bytes, out);
             }
             Input::Message { link, ppid, bytes } => self.message(now, link, ppid, bytes),
-            Input::Closed { link, cause } if self.home.owns(link) => self.home.closed(now, link, cause, out),
+            Input::Closed { link, .. } if self.home.owns(link) => self.home.closed(now, link, out),
             Input::Closed { link, cause } => self.link_ended(now, link, cause),
             Input::Heard { channel: Channel::Asap, from, bytes } => self.home.heard(now, from, &bytes, out),
             Input::Heard { channel: Channel::Enrp, .. } => self.ignored.unexpected += 1,

@@ -250,6 +250,28 @@ fn a_stranger_that_wants_to_be_home_is_not_believed_while_the_home_answers() {
 }
 
 #[test]
+fn anybody_is_believed_after_the_home_fell_silent() {
+    let (mut e, old) = registered(SAFE);
+    e.hears(old, &keep_alive(1, false));
+    assert_eq!(e.says(old), ack());
+    let stranger = e.accepts(1, Door::Asap, visitor(66));
+    e.wait(999);
+    e.hears(stranger, &keep_alive(66, true));
+    assert_eq!(e.says(stranger), ack());
+    assert_eq!(e.node.home(), Some(RegistrarId(1)));
+    e.wait(1);
+    e.hears(stranger, &keep_alive(66, true));
+    assert_eq!(e.says(stranger), ack());
+    assert_eq!(e.node.home(), Some(RegistrarId(66)));
+    e.wait(500);
+    e.says_registration(stranger);
+    e.hears(stranger, &accepted());
+    e.closes(old, Ending::Graceful);
+    e.reports(Event::Registered { home: Some(RegistrarId(66)) });
+    e.says_nothing_more();
+}
+
+#[test]
 fn a_new_home_has_the_registration_before_the_old_one_loses_its_link() {
     let (mut e, old) = registered(SAFE);
     let from = SocketAddr::from(([10, 0, 0, 2], 3863));
