@@ -20,18 +20,14 @@ pub mod cookie;
 pub mod fractal;
 pub mod job;
 pub mod journal;
-
 pub mod protocol;
 pub mod service;
-
 pub mod work;
 
 pub use codec::WireError;
 pub use cookie::Cookie;
 pub use job::Job;
 pub use journal::Journal;
-
 pub use protocol::{Attempt, JobId, Refusal, Status, Stream, TaskId};
-
 pub use service::TaskService;
 pub use work::{Command, Work};

@@ -129,6 +129,12 @@ impl Work {
         }
     }
 
+    /// True if it does nothing but give its result, so that it may just as well run twice at a time. A command may do
+    /// anything.
+    pub fn is_pure(&self) -> bool {
+        !matches!(self, Self::Command(_))
+    }
+
     /// True if this state, reported after so many octets of output, is one this work can go on from. Only tiles can.
     pub fn continues_at(&self, octets: u64, state: &[u8]) -> bool {
         let Self::Tile { rect, .. } = self else { return false };

@@ -25,6 +25,8 @@ pub struct Counts {
     pub repeated: u64,
     /// Of those: executions that went on from a checkpoint.
     pub continued: u64,
+    /// Of those: executions besides another one that took long.
+    pub backups: u64,
     /// Workers lost.
     pub failovers: u64,
     /// Results that came too late and were discarded.
@@ -65,12 +67,11 @@ pub(super) enum Place {
     Moved(SessionId),
 }
 
-/// Output the application keeps for a task.
+/// An execution that came to an end elsewhere and may be continued from a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
-    /// Of this attempt.
     pub(super) number: u32,
-    /// How much.
+    /// Octets of output the application keeps for it.
     pub(super) octets: u64,
 }
 
@@ -82,6 +83,10 @@ pub(super) struct Task {
     /// The number of the present attempt, or of the last one.
     pub(super) attempts: u32,
     pub(super) place: Place,
+    /// A second worker that has it as well, because the one of `place` takes so long.
+    pub(super) backup: Option<SessionId>,
+    /// How often it got one, or `None` if it may not.
+    pub(super) backups: Option<u32>,
     /// Executions that began.
     pub(super) starts: u32,
     /// Workers that died or hung while it was running there.
@@ -90,13 +95,21 @@ pub(super) struct Task {
     pub(super) refusals: u32,
     /// The last of them: others are better.
     pub(super) not_at: Option<ElementId>,
-    pub(super) kept: Option<Kept>,
 }
 
 impl Task {
-    pub(super) fn new(work: Vec<u8>, attempts: u32) -> Self {
-        let place = Place::Queued;
-        Self { work, attempts, place, starts: 0, deaths: 0, refusals: 0, not_at: None, kept: None }
+    pub(super) fn new(work: Vec<u8>, attempts: u32, may_have_backup: bool) -> Self {
+        Self {
+            work,
+            attempts,
+            place: Place::Queued,
+            backup: None,
+            backups: may_have_backup.then_some(0),
+            starts: 0,
+            deaths: 0,
+            refusals: 0,
+            not_at: None,
+        }
     }
 }
 
@@ -186,10 +199,23 @@ impl Tasks {
         }
     }
 
+    /// The worker of this session does not have the task any more. True if another one still has it.
+    pub(super) fn leave(&mut self, id: TaskId, session: SessionId) -> bool {
+        let Some(task) = self.tasks.get_mut(&id) else { return false };
+        match (task.place, task.backup) {
+            (_, Some(backup)) if backup == session => task.backup = None,
+            (Place::At(at), Some(backup)) if at == session => {
+                (task.place, task.backup) = (Place::At(backup), None);
+            }
+            _ => return false,
+        }
+        true
+    }
+
     /// A task waits again, before all others: it was their turn before.
     pub(super) fn requeue(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.get_mut(&id) {
-            debug_assert!(task.place != Place::Queued, "queued twice");
+            debug_assert!(task.place != Place::Queued && task.backup.is_none(), "queued twice");
             task.place = Place::Queued;
             self.queue.push_front(id);
             self.queued += 1;
@@ -218,7 +244,8 @@ impl Tasks {
         let once = named.windows(2).all(|pair| pair[0] != pair[1]);
         assert!(once && named.len() == queued, "each queued task is in the queue once");
         for task in self.tasks.values() {
-            assert!(task.starts <= 1 + task.deaths + task.refusals, "J8: {task:?}");
+            let permitted = 1 + task.deaths + task.refusals + task.backups.unwrap_or_default();
+            assert!(task.starts <= permitted, "J8: {task:?}");
         }
     }
 }

@@ -4,6 +4,17 @@ use crate::protocol::JobId;
 use rserpool::{PoolHandle, user};
 use std::time::Duration;
 
+/// Which tasks may run at two workers at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backups {
+    /// None.
+    Never,
+    /// Those that do nothing but give their result ([`Work::is_pure`](crate::Work::is_pure)).
+    Pure,
+    /// All: commands, too, do no harm when they run twice.
+    Always,
+}
+
 /// Settings of a job.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -34,6 +45,11 @@ pub struct Config {
     /// Tasks are sent ahead of free slots as long as together they take no longer than this: long enough to hide the
     /// way to the worker and back, short enough not to matter at the end of the job.
     pub ahead: Duration,
+    /// Which tasks get a second worker at the end of the job, when slots are idle and they take much longer than others
+    /// did. The first result counts.
+    pub backups: Backups,
+    /// A task that runs for less than this gets none.
+    pub backup_after: Duration,
     /// The application keeps a [journal](crate::journal): a result is acknowledged to its worker only after [`Job::recorded`].
     pub journal: bool,
 }
@@ -54,6 +70,8 @@ impl Config {
             late_patience: Duration::from_secs(30),
             move_patience: Duration::from_secs(1),
             ahead: Duration::from_millis(16),
+            backups: Backups::Pure,
+            backup_after: Duration::from_millis(500),
             journal: false,
         }
     }

@@ -82,7 +82,7 @@ pub enum Event {
         worker: ElementId,
     },
     /// The execution goes on from a checkpoint: the first `octets` octets of output of the attempt before are its own
-    /// beginning, the others are to be forgotten.
+    /// beginning, the others are to be forgotten. `Started` follows.
     Continued {
         /// Which execution.
         attempt: Attempt,
@@ -100,7 +100,8 @@ pub enum Event {
         /// At least one octet.
         octets: Vec<u8>,
     },
-    /// What this execution put out is to be forgotten. Told only if there was something.
+    /// This execution will not be accepted; what it put out is to be forgotten. Told once for each that started, unless
+    /// it is accepted or another one continues it.
     Dropped {
         /// Which execution.
         attempt: Attempt,

@@ -1,7 +1,7 @@
 //! Obeying what workers say.
 
-use super::books::Kept;
-use super::lanes::Stage;
+use super::books::Place;
+use super::lanes::{Assigned, Stage};
 use super::{Cause, Event, Job, Timer};
 use crate::protocol::{Attempt, Frame, Frames, PPID, Refusal, Status, Stream, TaskId, VERSION, WINDOW};
 use rserpool::user::SessionId;
@@ -64,36 +64,35 @@ impl Job {
 
     /// An execution began, from the beginning or from a checkpoint.
     fn started(&mut self, session: SessionId, attempt: Attempt, from: u64) -> Result<(), String> {
+        let now = self.now;
         let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
         let Some(assigned) = lane.assigned_mut(attempt) else { return Ok(()) };
         if assigned.started {
             return Err(format!("{attempt} started twice"));
         }
-        assigned.started = true;
-        assigned.received = from;
-        let continues = assigned.continues;
+        if from > 0 && assigned.continues.is_none_or(|kept| kept.octets < from) {
+            return Err(format!("{attempt} continues what we do not have"));
+        }
+        let before = assigned.continues.take();
+        (assigned.started, assigned.since, assigned.received) = (true, now, from);
         if assigned.cancelled {
             return Ok(());
         }
         let (Some(worker), Some(task)) = (lane.element, self.tasks.get_mut(attempt.task)) else {
             return Ok(());
         };
-        let before = task.kept.take();
-        match before {
-            Some(kept) if from > 0 && kept.number == continues && kept.octets >= from => {
-                task.kept = Some(Kept { number: attempt.number, octets: from });
-                self.tasks.counts.continued += 1;
-                self.event(Event::Continued { attempt, of: continues, octets: from });
-            }
-            _ if from > 0 => return Err(format!("{attempt} continues what we do not have")),
-            Some(kept) => {
-                self.event(Event::Dropped { attempt: Attempt { task: attempt.task, number: kept.number } });
-            }
-            None => {}
-        }
-        let task = self.tasks.get_mut(attempt.task).expect("found above");
+        let backs_up = task.backup == Some(session);
         task.starts += 1;
         let repeated = task.starts > 1;
+        match before {
+            Some(kept) if from > 0 => {
+                self.tasks.counts.continued += 1;
+                self.event(Event::Continued { attempt, of: kept.number, octets: from });
+            }
+            Some(kept) => self.dropped(attempt.task, kept.number),
+            None => {}
+        }
+        self.tasks.counts.backups += u64::from(backs_up);
         self.tasks.counts.started += 1;
         self.tasks.counts.repeated += u64::from(repeated);
         if let Some(counts) = self.workers.get_mut(&worker) {
@@ -140,11 +139,7 @@ impl Job {
             let octets = std::mem::take(&mut assigned.ungranted);
             lane.batch.push(&Frame::Window { attempt, octets });
         }
-        if let Some(task) = self.tasks.get_mut(attempt.task) {
-            let kept = task.kept.get_or_insert(Kept { number: attempt.number, octets: 0 });
-            kept.octets += length;
-            self.event(Event::Chunk { attempt, stream, octets });
-        }
+        self.event(Event::Chunk { attempt, stream, octets });
         Ok(())
     }
 
@@ -188,66 +183,80 @@ impl Job {
             }
             return Ok(());
         }
+        if accepts {
+            lane.limit = (lane.limit + 1).min(lane.credit);
+            self.accept(session, attempt, &assigned, status, octets);
+            return Ok(());
+        }
+        if status == Status::Refused(Refusal::NoCredit) {
+            lane.limit = (lane.assigned.len() as u32).max(1).min(lane.credit);
+        }
+        self.drop_execution(attempt.task, &assigned);
+        let elsewhere = self.tasks.leave(attempt.task, session);
         match status {
-            Status::Exited(_) | Status::Signalled(_) | Status::TimedOut => {
-                lane.limit = (lane.limit + 1).min(lane.credit);
-                self.accept(attempt, worker, status, octets);
+            Status::Refused(Refusal::OldAttempt) => {
+                self.not_started(attempt.task, worker, "it had seen a later attempt".to_owned(), elsewhere);
             }
-            Status::Refused(refusal) => {
-                if refusal == Refusal::NoCredit {
-                    lane.limit = (lane.assigned.len() as u32).max(1).min(lane.credit);
-                }
-                if refusal == Refusal::OldAttempt {
-                    self.not_started(attempt.task, worker, "it had seen a later attempt".to_owned());
-                } else {
-                    self.tasks.requeue(attempt.task);
-                }
-            }
-            Status::CouldNotStart(why) => self.not_started(attempt.task, worker, why),
-            Status::Cancelled => self.not_started(attempt.task, worker, "it cancelled by itself".to_owned()),
+            Status::Refused(_) if !elsewhere => self.tasks.requeue(attempt.task),
+            Status::Refused(_) => {}
+            Status::CouldNotStart(why) => self.not_started(attempt.task, worker, why, elsewhere),
+            _ => self.not_started(attempt.task, worker, "it cancelled by itself".to_owned(), elsewhere),
         }
         Ok(())
     }
 
     /// The task is over.
-    fn accept(&mut self, attempt: Attempt, worker: ElementId, status: Status, octets: u64) {
-        self.tasks.end(attempt.task).expect("what is at a lane and not cancelled is not over");
+    fn accept(
+        &mut self,
+        session: SessionId,
+        attempt: Attempt,
+        assigned: &Assigned,
+        status: Status,
+        octets: u64,
+    ) {
+        let task = self.tasks.end(attempt.task).expect("what is at a lane and not cancelled is not over");
         let counts = &mut self.tasks.counts;
         counts.accepted += 1;
         counts.succeeded += u64::from(status.is_success());
         counts.octets += octets;
+        let worker = self.lanes.get(&session).and_then(|lane| lane.element).unwrap_or_default();
         if let Some(counts) = self.workers.get_mut(&worker) {
             counts.accepted += 1;
         }
+        let took = self.now.since(assigned.since);
+        self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
         self.event(Event::Accepted { attempt, worker, status, octets });
+        // The first result counts; who else has the task may stop.
+        let other = match task.place {
+            Place::At(at) if at != session => Some(at),
+            _ => task.backup.filter(|backup| *backup != session),
+        };
+        if let Some(other) = other {
+            self.cancel_at(other, attempt.task);
+        }
     }
 
-    /// This worker cannot do it; perhaps another one can.
-    fn not_started(&mut self, id: TaskId, worker: ElementId, why: String) {
+    /// This worker cannot do it; perhaps another one can, or already does (`elsewhere`).
+    fn not_started(&mut self, id: TaskId, worker: ElementId, why: String, elsewhere: bool) {
         let Some(task) = self.tasks.get_mut(id) else { return };
         task.refusals += 1;
         task.not_at = Some(worker);
         let times = task.refusals;
-        if times >= self.config.starts_max {
-            self.give_up(id, Cause::CouldNotStart { times, why });
+        if elsewhere {
             return;
         }
-        self.lose_output(id);
-        self.tasks.requeue(id);
+        if times >= self.config.starts_max {
+            self.give_up(id, Cause::CouldNotStart { times, why });
+        } else {
+            self.tasks.requeue(id);
+        }
     }
 
-    /// The task is not tried again.
+    /// The task is not tried again. No worker has it.
     pub(super) fn give_up(&mut self, id: TaskId, cause: Cause) {
-        let Some(task) = self.tasks.end(id) else { return };
-        self.drop_kept(id, &task);
-        self.tasks.counts.failed += 1;
-        self.event(Event::Failed { task: id, cause });
-    }
-
-    /// The output so far belongs to an execution that will not be accepted.
-    pub(super) fn lose_output(&mut self, id: TaskId) {
-        if let Some(kept) = self.tasks.get_mut(id).and_then(|task| task.kept.take()) {
-            self.event(Event::Dropped { attempt: Attempt { task: id, number: kept.number } });
+        if self.tasks.end(id).is_some() {
+            self.tasks.counts.failed += 1;
+            self.event(Event::Failed { task: id, cause });
         }
     }
 

@@ -1,6 +1,6 @@
 //! Lanes: one session to each worker, kept filled.
 
-use super::books::Place;
+use super::books::{Kept, Place};
 use super::{Event, Job, Timer};
 use crate::protocol::{Attempt, Batch, Frame, TaskId, VERSION};
 use rserpool::ElementId;
@@ -29,9 +29,11 @@ pub(super) struct Assigned {
     pub(super) number: u32,
     /// The how-manieth of this lane.
     pub(super) order: u64,
-    /// The attempt whose output it may continue; 0: none.
-    pub(super) continues: u32,
+    /// The execution it may continue, until it begins.
+    pub(super) continues: Option<Kept>,
     pub(super) started: bool,
+    /// When it began, as we heard it; until then, when it was sent.
+    pub(super) since: Time,
     /// Octets of output so far.
     pub(super) received: u64,
     /// Octets of output the worker has not got back for its window.
@@ -60,20 +62,17 @@ pub(super) struct Lane {
     pub(super) assigned: BTreeMap<TaskId, Assigned>,
     /// Accepted results the worker still waits to hear of.
     pub(super) unsettled: BTreeSet<Attempt>,
-    /// Tasks that go on from a checkpoint when the session has its next worker, with the number of the attempt before.
-    pub(super) moved: BTreeMap<TaskId, u32>,
+    /// Tasks that go on from a checkpoint when the session has its next worker, with the execution before.
+    pub(super) moved: BTreeMap<TaskId, Kept>,
     /// Frames for the worker.
     pub(super) batch: Batch,
     orders: u64,
     /// Mean time between two results while there were tasks.
-    pace: Option<Duration>,
-    last_result: Time,
+    pub(super) pace: Option<Duration>,
+    pub(super) last_result: Time,
     /// How many results came so far.
-    results: usize,
+    pub(super) results: usize,
 }
-
-/// Most tasks sent ahead of free slots.
-const AHEAD_MAX: usize = 1024;
 
 /// How long a worker is left alone that drains, cannot be reached, or does not speak our protocol.
 const SHUN: Duration = Duration::from_secs(2);
@@ -116,28 +115,6 @@ impl Lane {
         self.batch.push(&Frame::Ack { attempt });
     }
 
-    /// Slots without a task.
-    fn idle_slots(&self) -> usize {
-        let busy = self.assigned.len();
-        (self.slots.min(self.limit) as usize).saturating_sub(busy)
-    }
-
-    /// How many more tasks to send now. `ahead`: also some that have to wait for a slot, for so long.
-    ///
-    /// The pace of the past is only believed as far as the present bears it out: never more ahead than results have come
-    /// (a first short task says little about the second), and none while a task takes its time.
-    fn room(&self, now: Time, ahead: Option<Duration>) -> usize {
-        let ahead = match (ahead, self.pace) {
-            (Some(span), Some(pace)) => {
-                let pace = pace.max(now.since(self.last_result)).as_nanos().max(1);
-                usize::try_from(span.as_nanos() / pace).unwrap_or(AHEAD_MAX).min(AHEAD_MAX).min(self.results)
-            }
-            _ => 0,
-        };
-        let wanted = (self.slots as usize + ahead).saturating_sub(self.assigned.len());
-        wanted.min((self.limit as usize).saturating_sub(self.assigned.len() + self.unsettled.len()))
-    }
-
     /// Notes that so many results came just now, for the pace.
     pub(super) fn results(&mut self, now: Time, count: u32) {
         let sample = now.since(self.last_result) / count.max(1);
@@ -146,14 +123,22 @@ impl Lane {
         self.pace = Some(self.pace.map_or(sample, |pace| (pace * 7 + sample) / 8));
     }
 
-    pub(super) fn send(&mut self, now: Time, task: TaskId, number: u32, continues: u32, work: &[u8]) {
+    pub(super) fn send(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        number: u32,
+        continues: Option<Kept>,
+        work: &[u8],
+    ) {
         if self.assigned.is_empty() {
             self.last_result = now;
         }
         self.orders += 1;
         let order = self.orders;
         let attempt = Attempt { task, number };
-        self.batch.push(&Frame::Task { attempt, continues, work: work.to_vec() });
+        let before = continues.map_or(0, |kept| kept.number);
+        self.batch.push(&Frame::Task { attempt, continues: before, work: work.to_vec() });
         self.assigned.insert(
             task,
             Assigned {
@@ -161,6 +146,7 @@ impl Lane {
                 order,
                 continues,
                 started: false,
+                since: now,
                 received: 0,
                 ungranted: 0,
                 cancelled: false,
@@ -302,7 +288,7 @@ impl Job {
                 && let Some(task) = self.tasks.get_mut(id)
             {
                 task.attempts += 1;
-                lane.send(now, id, task.attempts, before, &task.work);
+                lane.send(now, id, task.attempts, Some(before), &task.work);
                 self.tasks.put(id, Place::At(session));
             } else {
                 lane.moved.insert(id, before);
@@ -326,80 +312,5 @@ impl Job {
     pub(super) fn shun(&mut self, worker: ElementId, stranger: bool) {
         let span = if stranger { SHUN_STRANGERS } else { SHUN };
         self.shunned.insert(worker, self.now + span);
-    }
-
-    // ----- work
-
-    /// Gives lanes with room something to do: free slots first, then some tasks ahead of them.
-    pub(super) fn feed(&mut self) {
-        let alone = self.worker_count() <= 1;
-        for ahead in [None, Some(self.config.ahead)] {
-            for (&session, lane) in &mut self.lanes {
-                let Some(worker) = lane.element.filter(|_| lane.is_ready()) else { continue };
-                for _ in 0..lane.room(self.now, ahead) {
-                    let Some(id) = self.tasks.take(worker, alone, session) else { break };
-                    let task = self.tasks.get_mut(id).expect("just taken");
-                    task.attempts += 1;
-                    lane.send(self.now, id, task.attempts, 0, &task.work);
-                }
-            }
-        }
-        self.release_lanes();
-        if self.tasks.queued() == 0
-            && self.timers.get(&Timer::Recall).is_none()
-            && self.idle_slots() > 0
-            && self.lanes.values().any(|lane| lane.to_recall().is_some())
-        {
-            self.timers.set(Timer::Recall, self.now + self.config.ahead);
-        }
-    }
-
-    /// Ends lanes that have nothing left to do: of workers that drain, and guests.
-    fn release_lanes(&mut self) {
-        let done = |lane: &Lane| {
-            lane.stage == Stage::Ready
-                && (lane.guest || lane.credit == 0)
-                && lane.assigned.is_empty()
-                && lane.unsettled.is_empty()
-        };
-        while let Some((&session, lane)) = self.lanes.iter().find(|(_, lane)| done(lane)) {
-            let (guest, worker) = (lane.guest, lane.element);
-            self.flush(session);
-            self.drop_lane(session);
-            if let Some(worker) = worker.filter(|_| !guest) {
-                self.shun(worker, false);
-                self.event(Event::WorkerLeft { worker });
-            }
-        }
-    }
-
-    fn idle_slots(&self) -> usize {
-        self.lanes.values().filter(|lane| lane.is_ready()).map(Lane::idle_slots).sum()
-    }
-
-    /// Calls tasks back that wait at a busy worker while slots elsewhere are idle.
-    pub(super) fn recall(&mut self) {
-        for _ in 0..self.idle_slots() {
-            let Some((lane, task)) =
-                self.lanes.values_mut().find_map(|lane| lane.to_recall().map(|task| (lane, task)))
-            else {
-                return;
-            };
-            let assigned = lane.assigned.get_mut(&task).expect("found there");
-            assigned.recalled = true;
-            let attempt = Attempt { task, number: assigned.number };
-            lane.batch.push(&Frame::Recall { attempt });
-        }
-    }
-}
-
-impl Lane {
-    /// The task that would begin last, if it waits for a slot.
-    fn to_recall(&self) -> Option<TaskId> {
-        if !self.is_ready() || self.assigned.len() <= self.slots as usize {
-            return None;
-        }
-        let (task, last) = self.assigned.iter().max_by_key(|(_, assigned)| assigned.order)?;
-        (!last.started && !last.cancelled && !last.recalled).then_some(*task)
     }
 }

@@ -1,6 +1,6 @@
 //! What happens to the tasks of a lane that loses its worker.
 
-use super::books::Place;
+use super::books::{Kept, Place};
 use super::lanes::Stage;
 use super::{Cause, Event, Job, Timer};
 use crate::cookie::Cookie;
@@ -89,18 +89,20 @@ impl Job {
                 task.deaths += 1;
             }
             let deaths = task.deaths;
-            let kept = task.kept.filter(|kept| kept.number == assigned.number && kept.octets > 0);
             let checkpoint = checkpoints.get(&(id, assigned.number));
-            if deaths >= self.config.deaths_max {
+            if self.tasks.leave(id, session) {
+                self.drop_execution(id, &assigned);
+            } else if deaths >= self.config.deaths_max {
+                self.drop_execution(id, &assigned);
                 self.give_up(id, Cause::WorkersDied { times: deaths });
-            } else if kept.is_some_and(|kept| checkpoint.is_some_and(|octets| *octets <= kept.octets)) {
+            } else if checkpoint.is_some_and(|octets| (1..=assigned.received).contains(octets)) {
                 self.tasks.put(id, Place::Moved(session));
                 if let Some(lane) = self.lanes.get_mut(&session) {
-                    lane.moved.insert(id, assigned.number);
+                    lane.moved.insert(id, Kept { number: assigned.number, octets: assigned.received });
                 }
             } else {
                 // From the newest to the oldest, each to the front: they end up in their old order.
-                self.lose_output(id);
+                self.drop_execution(id, &assigned);
                 self.tasks.requeue(id);
             }
         }
@@ -110,8 +112,8 @@ impl Job {
     pub(super) fn give_up_moving(&mut self, session: SessionId) {
         self.timers.clear(&Timer::Move(session));
         let Some(lane) = self.lanes.get_mut(&session) else { return };
-        for (id, _) in std::mem::take(&mut lane.moved).into_iter().rev() {
-            self.lose_output(id);
+        for (id, kept) in std::mem::take(&mut lane.moved).into_iter().rev() {
+            self.dropped(id, kept.number);
             self.tasks.requeue(id);
         }
     }

@@ -10,14 +10,17 @@
 //! ```
 //!
 //! Execution is at least once, acceptance exactly once: each execution is an attempt with a number of its own, and
-//! only the result of a task's present attempt counts. What else arrives is late: discarded and counted. Output
+//! the first result of one that was not given up counts. What else arrives is late: discarded and counted. Output
 //! belongs to an attempt as well: the application keeps it apart until [`Event::Accepted`] or [`Event::Dropped`].
 //!
-//! `lanes.rs` holds the sessions, `frames.rs` obeys what workers say, `losses.rs` what happens when they fall silent.
+//! `lanes.rs` holds the sessions, `feed.rs` keeps their slots busy, `frames.rs` obeys what workers say, `losses.rs` what
+//! happens when they fall silent. Near the end of a job a task that takes long gets a second worker (a backup); the first
+//! result counts.
 
 mod books;
 mod config;
 mod events;
+mod feed;
 mod frames;
 mod lanes;
 mod losses;
@@ -28,12 +31,13 @@ use crate::protocol::{Attempt, Frame, PPID, TaskId};
 use crate::work::Work;
 pub use books::{Counts, WorkerCounts};
 use books::{Place, Task, Tasks};
-pub use config::Config;
+pub use config::{Backups, Config};
 pub use events::{Cause, Event, SubmitError};
-use lanes::Lane;
+use lanes::{Assigned, Lane};
 use rserpool::user::{self, Failure, ResolutionId, SessionId};
 use rserpool::{ElementId, Input, Node, Output, PoolUser, Random, Time, Timers};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// A job on its pool. See the module.
 pub struct Job {
@@ -48,6 +52,8 @@ pub struct Job {
     /// Accepted results that are not recorded yet, and where their workers wait for the word.
     unrecorded: BTreeMap<Attempt, SessionId>,
     workers: BTreeMap<ElementId, WorkerCounts>,
+    /// How long accepted executions took, later ones weighing more.
+    usual: Option<Duration>,
     timers: Timers<Timer>,
     wishes: VecDeque<Output<Event>>,
     resolution: Option<ResolutionId>,
@@ -81,6 +87,8 @@ enum Timer {
     Former(SessionId),
     /// Slots are idle while tasks wait at a busy worker: call them back.
     Recall,
+    /// A task takes so long that an idle slot should begin it, too.
+    Backup,
 }
 
 impl Job {
@@ -95,6 +103,7 @@ impl Job {
             shunned: BTreeMap::new(),
             unrecorded: BTreeMap::new(),
             workers: BTreeMap::new(),
+            usual: None,
             timers: Timers::default(),
             wishes: VecDeque::new(),
             resolution: None,
@@ -129,6 +138,11 @@ impl Job {
         {
             return Err(SubmitError::NotIncreasing { last });
         }
+        let may_have_backup = match self.config.backups {
+            Backups::Never => false,
+            Backups::Pure => work.is_pure(),
+            Backups::Always => true,
+        };
         let work = work.emit().map_err(SubmitError::Work)?;
         let octets = self.tasks.octets() + work.len();
         let unfinished = self.tasks.unfinished();
@@ -136,7 +150,7 @@ impl Job {
             self.refused_full = true;
             return Err(SubmitError::Full);
         }
-        self.tasks.submit(task, Task::new(work, attempts));
+        self.tasks.submit(task, Task::new(work, attempts, may_have_backup));
         self.look_around_for_more();
         Ok(())
     }
@@ -155,19 +169,18 @@ impl Job {
         self.now = now;
         let Some(cancelled) = self.tasks.end(task) else { return false };
         self.tasks.counts.cancelled += 1;
-        self.drop_kept(task, &cancelled);
         match cancelled.place {
             Place::Queued => {}
-            Place::At(session) => {
-                let lane = self.lanes.get_mut(&session).expect("a task is at a lane there is");
-                let assigned = lane.assigned.get_mut(&task).expect("lane and task know of each other");
-                assigned.cancelled = true;
-                let attempt = Attempt { task, number: assigned.number };
-                lane.batch.push(&Frame::Cancel { attempt });
-            }
+            Place::At(session) => self.cancel_at(session, task),
             Place::Moved(session) => {
-                self.lanes.get_mut(&session).expect("a task is at a lane there is").moved.remove(&task);
+                let lane = self.lanes.get_mut(&session).expect("a task is at a lane there is");
+                if let Some(kept) = lane.moved.remove(&task) {
+                    self.dropped(task, kept.number);
+                }
             }
+        }
+        if let Some(session) = cancelled.backup {
+            self.cancel_at(session, task);
         }
         self.event(Event::Cancelled { task });
         true
@@ -249,8 +262,10 @@ impl Job {
             );
             for (&task, assigned) in &lane.assigned {
                 let held = self.tasks.get(task);
-                let here =
-                    held.is_some_and(|held| held.place == Place::At(id) && held.attempts == assigned.number);
+                let here = held.is_some_and(|held| {
+                    (held.place == Place::At(id) || held.backup == Some(id))
+                        && assigned.number <= held.attempts
+                });
                 assert!(here != assigned.cancelled, "S4: task {task} at {id}: {held:?}, {assigned:?}");
             }
             for task in lane.moved.keys() {
@@ -268,6 +283,12 @@ impl Job {
                     assert!(self.lanes[&session].moved.contains_key(&task), "task {task}")
                 }
             }
+            if let Some(backup) = held.backup {
+                // S4: two workers at most, each with an attempt of its own.
+                let Place::At(first) = held.place else { panic!("a backup of nothing: {held:?}") };
+                let numbers = [first, backup].map(|session| self.lanes[&session].assigned[&task].number);
+                assert!(first != backup && numbers[0] != numbers[1], "task {task}: {held:?}");
+            }
         }
     }
 
@@ -275,11 +296,28 @@ impl Job {
         self.wishes.push_back(Output::Event(event));
     }
 
-    /// Tells the application to forget the output it keeps for a task, if there is any.
-    fn drop_kept(&mut self, task: TaskId, held: &Task) {
-        if let Some(kept) = held.kept {
-            self.event(Event::Dropped { attempt: Attempt { task, number: kept.number } });
+    /// Stops a task that is over at a worker that still has it.
+    fn cancel_at(&mut self, session: SessionId, task: TaskId) {
+        let lane = self.lanes.get_mut(&session).expect("a task is at a lane there is");
+        let assigned = lane.assigned.get_mut(&task).expect("lane and task know of each other");
+        assigned.cancelled = true;
+        let attempt = Attempt { task, number: assigned.number };
+        lane.batch.push(&Frame::Cancel { attempt });
+        let assigned = assigned.clone();
+        self.drop_execution(task, &assigned);
+    }
+
+    /// This execution will not be accepted. If it did not begin, the one it was to continue is meant.
+    fn drop_execution(&mut self, task: TaskId, assigned: &Assigned) {
+        if assigned.started {
+            self.dropped(task, assigned.number);
+        } else if let Some(kept) = assigned.continues {
+            self.dropped(task, kept.number);
         }
+    }
+
+    fn dropped(&mut self, task: TaskId, number: u32) {
+        self.event(Event::Dropped { attempt: Attempt { task, number } });
     }
 
     /// Brings everything forward that the last calls made possible. True if something happened.
@@ -380,6 +418,8 @@ impl Node for Job {
                 Timer::Move(session) => self.give_up_moving(session),
                 Timer::Former(session) => self.user.forget_former(now, session),
                 Timer::Recall => self.recall(),
+                // What is due is found by `feed`.
+                Timer::Backup => {}
             }
         }
     }

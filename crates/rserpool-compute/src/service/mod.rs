@@ -24,7 +24,7 @@ mod tests;
 
 use crate::cookie::{Cookie, STATE_MAX};
 use crate::protocol::{
-    Attempt, Batch, CREDIT_MAX, Frame, Frames, JobId, PPID, Refusal, Status, Stream, TaskId, WINDOW,
+    Attempt, Batch, CREDIT_MAX, Frame, Frames, JobId, PPID, Refusal, Status, Stream, TaskId,
 };
 use crate::work::Work;
 use held::{Books, Owner, Session, State};

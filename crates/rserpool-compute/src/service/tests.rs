@@ -3,6 +3,7 @@
 use super::*;
 use crate::cookie::Progress;
 use crate::fractal::{Rect, Scene};
+use crate::protocol::WINDOW;
 use crate::work::Command;
 use rserpool::element::Reply;
 use std::collections::VecDeque;

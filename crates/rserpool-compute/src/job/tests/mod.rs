@@ -2,7 +2,7 @@
 
 mod world;
 
-use super::{Cause, Event, Job, SubmitError};
+use super::{Backups, Cause, Event, Job, SubmitError};
 use crate::fractal::{Rect, Scene};
 use crate::protocol::{Attempt, Status, TaskId};
 use crate::work::Work;
@@ -394,6 +394,69 @@ fn tasks_waiting_at_a_busy_worker_are_called_back_for_an_idle_one() {
 }
 
 #[test]
+fn a_straggler_gets_a_backup_and_the_first_result_counts() {
+    let mut world = World::with(28, |config| config.backups = Backups::Pure);
+    world.worker(1);
+    world.worker(1);
+    world.run_until(10);
+    for task in 0..20 {
+        world.submit(task, &spin(100));
+    }
+    world.run_until(960);
+    // Too short for the heartbeat to notice, long enough to hold the job up.
+    let (slow, _) = world.job.running().find(|(_, worker)| *worker == id(0)).expect("it has one");
+    world.stop(0);
+    world.run_until(1_700);
+    assert_eq!(world.results.len(), 20);
+    let result = &world.results[&slow.task];
+    assert_eq!((result.number, result.worker), (2, id(1)));
+    assert_eq!(world.count(|event| *event == Event::Dropped { attempt: slow }), 1);
+    world.go_on(0);
+    world.run_until(1_710);
+    let counts = world.job.counts();
+    // It was told to stop before it could tell its result.
+    assert_eq!((counts.backups, counts.repeated, counts.late, counts.failovers), (1, 1, 0, 0));
+    world.run_to_the_end();
+    assert_eq!(world.service(0).running() + world.service(1).running(), 0);
+}
+
+#[test]
+fn a_backup_goes_on_alone_when_the_first_worker_dies() {
+    let mut world = World::with(29, |config| config.backups = Backups::Pure);
+    world.worker(1);
+    world.worker(1);
+    world.run_until(10);
+    world.submit(0, &spin(10));
+    world.submit(1, &spin(2_000));
+    world.run_until(1_000);
+    let running: Vec<_> = world.job.running().collect();
+    assert_eq!(running.len(), 2, "the straggler and its backup: {running:?}");
+    let first = running.iter().find(|(attempt, _)| attempt.number == 1).expect("the straggler").1;
+    world.kill(first.0 as usize - 1);
+    world.run_to_the_end();
+    assert_eq!(world.results[&TaskId(1)].number, 2);
+    let counts = world.job.counts();
+    assert_eq!((counts.started, counts.backups, counts.failovers), (3, 1, 1));
+}
+
+#[test]
+fn commands_get_no_backup_unless_the_application_says_so() {
+    for (backups, begun) in [(Backups::Pure, 0), (Backups::Always, 1)] {
+        let mut world = World::with(30, |config| config.backups = backups);
+        world.worker(1);
+        world.worker(1);
+        world.run_until(10);
+        world.submit(0, &spin(10));
+        world.submit(1, &command("forever"));
+        world.run_until(1_000);
+        assert_eq!(world.job.counts().backups, begun);
+        world.call(Job::cancel_all);
+        world.run_until(1_100);
+        assert_eq!(world.service(0).running() + world.service(1).running(), 0);
+    }
+}
+
+#[test]
 fn with_a_journal_a_worker_waits_for_the_record() {
     let mut world = World::with(20, |config| config.journal = true);
     world.worker(1);
@@ -589,7 +652,11 @@ fn whatever_dies_every_task_is_accepted_once() {
     let mut happened = super::Counts::default();
     for seed in 0..150 {
         let mut plan = Random::from_seed(seed);
-        let mut world = World::with(seed, |config| config.deaths_max = 1000);
+        let backups = [Backups::Never, Backups::Pure, Backups::Always][plan.below(3) as usize];
+        let mut world = World::with(seed, |config| {
+            config.deaths_max = 1000;
+            config.backups = backups;
+        });
         world.delay = Duration::from_micros(50 + plan.below(5_000));
         for _ in 0..=plan.below(4) {
             world.worker(1 + plan.below(3) as u32);
@@ -649,8 +716,10 @@ fn whatever_dies_every_task_is_accepted_once() {
         happened.repeated += counts.repeated;
         happened.continued += counts.continued;
         happened.late += counts.late;
+        happened.backups += counts.backups;
     }
     // A swarm in which nothing happens proves nothing.
-    let least = happened.failovers.min(happened.repeated).min(happened.continued).min(happened.late);
-    assert!(least > 20, "{happened:?}");
+    let counts = [happened.failovers, happened.repeated, happened.continued, happened.late, happened.backups];
+    let least = counts.into_iter().min().expect("five");
+    assert!(least > 10, "{happened:?}");
 }

@@ -3,7 +3,7 @@
 //! list. (The simulated world of the project is `rserpool-sim`; this one knows tasks.)
 
 use crate::fractal::TileRun;
-use crate::job::{Config, Event, Job};
+use crate::job::{Backups, Config, Event, Job};
 use crate::protocol::{Attempt, JobId, Status, Stream, TaskId};
 use crate::service::{self, Fact, RunId, TaskService, Wish};
 use crate::work::{Command, Work};
@@ -115,7 +115,8 @@ pub fn spin(millis: u64) -> Work {
     Work::Spin(Duration::from_millis(millis))
 }
 
-/// `big N`: puts N octets out; `exit C`: ends with this status; `poison`: kills its worker; `missing`: cannot start.
+/// `big N`: puts N octets out; `exit C`: ends with this status; `forever`: does not end;
+/// `poison`: kills its worker; `missing`: cannot start.
 pub fn command(words: &str) -> Work {
     Command::new(words.split(' ')).into()
 }
@@ -128,6 +129,7 @@ impl World {
     pub fn with(seed: u64, change: impl FnOnce(&mut Config)) -> Self {
         let mut random = Random::from_seed(seed);
         let mut config = Config::new(user::Config::new(vec![registrar()]), pool(), JobId([1; 16]));
+        config.backups = Backups::Never;
         change(&mut config);
         Self {
             now: Time::ZERO,
@@ -493,6 +495,7 @@ impl World {
                     "poison" => {
                         self.happen_at(self.now + ROW, who, Coming::Step(run));
                     }
+                    "forever" => {}
                     _ => self.end(number, run, Status::CouldNotStart("no such program".into())),
                 }
             }
@@ -564,17 +567,20 @@ impl World {
     fn application_hears(&mut self, event: &Event) {
         assert!(!self.finished, "{event:?} after the end");
         match event.clone() {
-            Event::Chunk { attempt, octets, .. } => self.spools.entry(attempt).or_default().extend(octets),
+            Event::Started { attempt, .. } => drop(self.spools.entry(attempt).or_default()),
+            Event::Chunk { attempt, octets, .. } => {
+                self.spools.get_mut(&attempt).expect("started").extend(octets)
+            }
             Event::Continued { attempt, of, octets } => {
                 let before = self.spools.remove(&Attempt { number: of, ..attempt }).expect("kept");
                 assert!(before.len() as u64 >= octets);
                 self.spools.insert(attempt, before[..octets as usize].to_vec());
             }
             Event::Dropped { attempt } => {
-                self.spools.remove(&attempt).expect("dropped only if there was something");
+                self.spools.remove(&attempt).expect("started");
             }
             Event::Accepted { attempt, worker, status, octets } => {
-                let output = self.spools.remove(&attempt).unwrap_or_default();
+                let output = self.spools.remove(&attempt).expect("started");
                 assert_eq!(output.len() as u64, octets);
                 let result = Result { status, output, worker, number: attempt.number };
                 assert_eq!(self.results.insert(attempt.task, result), None, "J2: accepted twice");
@@ -583,7 +589,7 @@ impl World {
                 assert_eq!(self.failed.insert(task, cause), None);
             }
             Event::Finished(_) => {
-                assert!(self.spools.is_empty(), "output of nobody: {:?}", self.spools.keys());
+                assert!(self.spools.is_empty(), "neither accepted nor dropped: {:?}", self.spools.keys());
                 self.finished = true;
             }
             _ => {}
