@@ -1,4 +1,27 @@
-//! The simulated world for rserpool.
+//! The simulated world: the same nodes as on real machines, in one thread, in virtual time, with everything that can go
+//! wrong, and with every promise watched at every step. A run is a seed.
+//!
+//! ```text
+//!   seed -> plan ------------------------------> run -> outcome         swarm: many of them
+//!           who, what, which faults when          |
+//!                                              world    registrars, elements, customers
+//!                                                |
+//!            check <-- what happened ----------  net    hosts, links, one queue of events, faults
+//!              |                                  |
+//!         H1 H2 .. J7                           actor   a node in its skin
+//!                                                 |
+//!                             mutation - - - - -> '     a mistake made on purpose: its check must notice
+//! ```
+//!
+//! Reading order: [`net`] (what a network is), [`actor`], [`adder`] and [`customer`] (who lives in it), [`world`] (a
+//! scope of them), [`check`] (what must be true), [`plan`] and [`run`] (what a seed means), [`swarm`] (many seeds),
+//! [`mutation`] (that the checks can see). `tests/scenarios.rs` plays failures by their names.
+//!
+//! `rsp sim --seed N` prints the story of a seed, `rsp sim swarm --seeds COUNT --start N` judges many. A seed that once
+//! failed goes into `seeds.txt`, with the reason, and runs with every swarm and every test run.
+//!
+//! What this world does not have: bytes that corrupt on a link (transports check them; parsers are tested on their own),
+//! partial writes, several addresses per host, and time that runs at different speeds on different hosts.
 
 pub mod actor;
 pub mod adder;
