@@ -1,4 +1,7 @@
 //! The command line: every command, option and default, declared once.
+//!
+//! The comments below are the help that users read, so `HOST[:PORT]` in them is no link.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 use clap::{Args, Parser, Subcommand};
 use rserpool::{Policy, PoolHandle, Profile};

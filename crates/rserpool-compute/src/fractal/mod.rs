@@ -72,7 +72,7 @@ impl Default for Scene {
             height: 1440,
             center: (-0.743_643_887, 0.131_825_904),
             span: 0.003,
-            iterations: 2500,
+            iterations: 1600,
             samples: 5,
         }
     }

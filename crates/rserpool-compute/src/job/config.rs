@@ -26,7 +26,7 @@ pub struct Config {
     pub job: JobId,
     /// Pause between two looks at who is in the pool. While that changes, they come up to ten times as often.
     pub look_around: Duration,
-    /// Tasks held at a time; [`Job::submit`] refuses more until some are over.
+    /// Tasks held at a time; [`Job::submit`](super::Job::submit) refuses more until some are over.
     pub tasks_max: usize,
     /// Octets of work held at a time, likewise; one task is always taken.
     pub octets_max: usize,
@@ -50,7 +50,7 @@ pub struct Config {
     pub backups: Backups,
     /// A task that runs for less than this gets none.
     pub backup_after: Duration,
-    /// The application keeps a [journal](crate::journal): a result is acknowledged to its worker only after [`Job::recorded`].
+    /// The application keeps a [journal](crate::journal): a result is acknowledged to its worker only after [`Job::recorded`](super::Job::recorded).
     pub journal: bool,
 }
 

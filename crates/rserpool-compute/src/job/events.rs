@@ -136,7 +136,7 @@ pub enum Event {
         /// Where.
         worker: ElementId,
     },
-    /// [`Job::submit`] has room again, after it refused.
+    /// [`Job::submit`](super::Job::submit) has room again, after it refused.
     Room,
     /// Every task is over and no more will come. The last event.
     Finished(Counts),
@@ -154,7 +154,7 @@ pub enum SubmitError {
         /// The highest task so far.
         last: TaskId,
     },
-    /// [`Job::finish`] was called.
+    /// [`Job::finish`](super::Job::finish) was called.
     Finished,
     /// The work breaks a rule of the protocol.
     Work(WireError),
