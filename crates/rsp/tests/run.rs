@@ -187,11 +187,10 @@ fn no_free_slot_is_status_4_and_names_the_next_step() {
     let worker = Server::worker(&registrar, &[]);
     let at = registrar.asap().to_string();
     let mut busy = rsp();
-    busy.args(["run", "--registrar", &at, "--", "sh", "-c", "echo begun >&2; exec sleep 1000", ":::", "x"]);
+    let word = word("busy");
+    busy.args(["run", "--registrar", &at, "--", "sh", "-c", "sleep 1000; :", &word, ":::", "x"]);
     let mut busy = busy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
-    while processes_with("1000").is_empty() {
-        std::thread::yield_now();
-    }
+    appears(&word);
     let said = run(["run", "--patience", "1", "--registrar", &at, "--", "true", ":::", "1"]);
     let _ = busy.kill();
     let _ = busy.wait();
@@ -237,12 +236,11 @@ fn word(name: &str) -> String {
     format!("{name}-{}", std::process::id())
 }
 
-/// Waits until a process with this word on its command line is there, besides `rsp run` itself.
-fn appears(word: &str, besides: Pid) -> Vec<Pid> {
+/// Waits until a task with this word on its command line is there.
+fn appears(word: &str) -> Vec<Pid> {
     let begun = std::time::Instant::now();
     loop {
-        let mut found = processes_with(word);
-        found.retain(|pid| *pid != besides);
+        let found = processes_with(word);
         if !found.is_empty() {
             return found;
         }
@@ -258,7 +256,7 @@ fn ctrl_c_ends_everything_that_was_started() {
     command.args(["run", "--", "sh", "-c", "sleep 1000 & sleep 1000", &word, ":::", "1", "2", "3"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     let run_itself = Pid::from_child(&child);
-    let tasks = appears(&word, run_itself);
+    let tasks = appears(&word);
     rustix::process::kill_process(run_itself, Signal::INT).expect("it runs");
     let said = wait(child);
     assert_eq!(said.code(), 130, "{}", said.stderr);
@@ -278,7 +276,7 @@ fn a_killed_run_leaves_no_process_behind() {
     command.args(["run", "--", "sh", "-c", "sleep 1000; :", &word, ":::", "1"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
     let me = Pid::from_child(&child);
-    let started: Vec<Pid> = appears(&word, me);
+    let started: Vec<Pid> = appears(&word);
     let servers = children_of(me);
     child.kill().expect("it runs");
     child.wait().expect("our child");

@@ -97,15 +97,18 @@ pub fn ends(pid: Pid) -> bool {
     poll(&mut waiting, Some(&bound)).is_ok_and(|ready| ready > 0)
 }
 
-/// Processes whose command line contains this word, zombies excepted.
+/// Processes whose command line contains this word, zombies excepted, and `rsp` itself: a process of it that is about to
+/// become something else still shows the command line of its parent.
 pub fn processes_with(word: &str) -> Vec<Pid> {
     let me = std::process::id();
     let all = std::fs::read_dir("/proc").expect("proc").flatten();
     all.filter_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
         let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let has_word = line.split(|&octet| octet == 0).any(|one| one == word.as_bytes());
-        (has_word && pid as u32 != me).then(|| Pid::from_raw(pid)).flatten()
+        let mut words = line.split(|&octet| octet == 0);
+        let is_ours = words.next() == Some(env!("CARGO_BIN_EXE_rsp").as_bytes());
+        let has_word = words.any(|one| one == word.as_bytes());
+        (has_word && !is_ours && pid as u32 != me).then(|| Pid::from_raw(pid)).flatten()
     })
     .collect()
 }
