@@ -197,7 +197,9 @@ fn start(
     let mut random = process::random();
     let job_id = JobId(std::array::from_fn(|_| random.next_u64() as u8));
     let handle = PoolHandle::new(pool::NAME).expect("a short name");
-    let config = Config::new(client::user(registrars, choice), handle, job_id);
+    // However slow the machine is, the continued worker shall find somebody who hears that it is late.
+    let late_patience = Duration::from_secs(3600);
+    let config = Config { late_patience, ..Config::new(client::user(registrars, choice), handle, job_id) };
     let (events, mut told) = rserpool_net::events(1024);
     let make = move |_: &rserpool_net::Bound| (Job::new(config, random), events);
     let net = client::sockets(registrars, choice)?;
