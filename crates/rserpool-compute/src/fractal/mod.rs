@@ -63,8 +63,8 @@ pub struct Scene {
 }
 
 impl Default for Scene {
-    /// A spiral at the edge of the Mandelbrot set, as large as a screen: more than ten seconds of work for two cores
-    /// (28 s for one, measured in a release build), which is enough to watch workers come and go.
+    /// A spiral at the edge of the Mandelbrot set, as large as a screen: about ten seconds of work for two cores in a
+    /// release build, which is enough to watch workers come and go.
     fn default() -> Self {
         Self {
             set: Set::Mandelbrot,
