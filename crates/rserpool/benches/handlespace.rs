@@ -14,14 +14,13 @@
 #![allow(clippy::disallowed_methods)]
 
 use rserpool::handlespace::Settings;
-use rserpool::wire::asap::{Message, Resolution};
+use rserpool::wire::asap::{Message, Selection};
 use rserpool::wire::parameter::{Life, PoolElement, Transport, TransportUse};
 use rserpool::{ElementId, Handlespace, Policy, PoolHandle, Random, RegistrarId};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
 
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
 const PAIRS: usize = 5;
@@ -158,13 +157,9 @@ impl Subject {
             panic!("the request is a handle resolution")
         };
         let items = items.unwrap_or(3) as usize;
-        let mut elements = self.handlespace.select(&handle, items, &mut self.random).expect("a pool");
-        for element in &mut elements {
-            element.asap_transport = None;
-        }
-        let policy = elements.first().map(|first| first.policy.clone());
-        let answer = Resolution::Elements { policy, elements };
-        Message::HandleResolutionResponse { accepted: false, handle, answer }.emit()
+        let mut answer = Selection::new(&handle, 60_000);
+        self.handlespace.select_with(&handle, items, &mut self.random, |element| answer.push(element));
+        answer.finish().expect("a pool")
     }
 
     fn request(items: u32) -> Vec<u8> {
@@ -194,18 +189,15 @@ impl Subject {
 /// Nanoseconds per time of what is done `times` times in `work`: those spent computing, so that neighbours on the machine
 /// disturb little.
 fn nanoseconds(times: usize, work: impl FnOnce()) -> f64 {
-    let (begun, computing) = (Instant::now(), computing());
+    let begun = computing();
     work();
-    let spent = match (computing, self::computing()) {
-        (Some(before), Some(after)) => after - before,
-        _ => begun.elapsed().as_nanos() as u64,
-    };
-    spent as f64 / times as f64
+    (computing() - begun) as f64 / times as f64
 }
 
-/// Nanoseconds this thread has spent on a processor. (Linux; elsewhere the clock has to do.)
-fn computing() -> Option<u64> {
-    std::fs::read_to_string("/proc/thread-self/schedstat").ok()?.split(' ').next()?.parse().ok()
+/// Nanoseconds this thread has spent on a processor.
+fn computing() -> u64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    spent.tv_sec as u64 * 1_000_000_000 + spent.tv_nsec as u64
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {

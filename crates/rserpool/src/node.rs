@@ -91,6 +91,12 @@ impl Endpoint {
         Self { protocol: Protocol::Tcp, addresses: vec![at.ip()], port: at.port() }
     }
 
+    /// True if links to the one and to the other lead to the same process: protocol, port and an address are the same.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        (self.protocol, self.port) == (other.protocol, other.port)
+            && self.addresses.iter().any(|address| other.addresses.contains(address))
+    }
+
     /// Each address with the port, in order.
     pub fn socket_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.addresses.iter().map(|&ip| SocketAddr::new(ip, self.port))

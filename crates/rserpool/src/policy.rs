@@ -272,6 +272,28 @@ impl Policy {
         self
     }
 
+    /// How far away the element is, in milliseconds; `None`: the policy does not care.
+    pub fn distance(&self) -> Option<u32> {
+        match self {
+            Self::WeightedRandomDpf { distance, .. }
+            | Self::LeastUsedDpf { distance, .. }
+            | Self::LeastUsedDegradationDpf { distance, .. } => Some(*distance),
+            _ => None,
+        }
+    }
+
+    /// The same at this distance; policies that do not care stay as they are.
+    #[must_use]
+    pub fn with_distance(mut self, milliseconds: u32) -> Self {
+        if let Self::WeightedRandomDpf { distance, .. }
+        | Self::LeastUsedDpf { distance, .. }
+        | Self::LeastUsedDegradationDpf { distance, .. } = &mut self
+        {
+            *distance = milliseconds;
+        }
+        self
+    }
+
     /// True unless the type is one this implementation only passes on.
     pub fn is_known(&self) -> bool {
         !matches!(self, Self::Other { .. })

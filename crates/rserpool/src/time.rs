@@ -34,6 +34,14 @@ impl Time {
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// The last multiple of `span` since zero that is not later than this moment; of no span: this moment.
+    pub const fn floor(self, span: Duration) -> Self {
+        match span.as_nanos() as u64 {
+            0 => self,
+            span => Self(self.0 - self.0 % span),
+        }
+    }
 }
 
 impl Add<Duration> for Time {
@@ -67,6 +75,12 @@ mod tests {
         let later = Time::from_millis(1_500) + Duration::from_millis(250);
         assert_eq!(later.since(Time::from_millis(1_500)), Duration::from_millis(250));
         assert_eq!(Time::ZERO.since(later), Duration::ZERO);
+        let span = Duration::from_millis(5);
+        assert_eq!(
+            [9, 10, 11].map(|at| Time::from_millis(at).floor(span)),
+            [5, 10, 10].map(Time::from_millis)
+        );
+        assert_eq!(later.floor(Duration::ZERO), later);
         assert_eq!(later.to_string(), "1.750000");
         assert_eq!(Time::from_nanos(u64::MAX) + Duration::from_secs(1), Time::from_nanos(u64::MAX));
     }

@@ -195,6 +195,18 @@ impl<S: Service> PoolElement<S> {
         self.changed(now);
     }
 
+    /// Its host has other addresses than before, and it is reached at this transport from now on: registers anew without
+    /// leaving the pool. Registrars believe only addresses that the link shows them, and a link over SCTP shows those of its
+    /// beginning: for addresses that were not there before a new link to the home takes the place of the present one.
+    pub fn readdress(&mut self, now: Time, transport: Transport) {
+        let before = std::mem::replace(&mut self.config.user_transport, transport);
+        let known = before.addresses();
+        let new = self.config.user_transport.addresses().iter().any(|address| !known.contains(address));
+        if !(new && self.home.renew(&mut self.outbox)) {
+            self.changed(now);
+        }
+    }
+
     /// Recommends these elements to its users, in this order, should it fail (a business card, RFC 5352 §3.9): to those
     /// connected at once, to later ones first of all. Empty, as at the start: no cards are sent. At most 128 count.
     pub fn recommend(&mut self, now: Time, order: Vec<parameter::PoolElement>) {
@@ -223,7 +235,7 @@ impl<S: Service> Node for PoolElement<S> {
         let out = &mut self.outbox;
         match input {
             Input::Accepted { link, door: Door::Asap, peer } => self.home.accepted(link, peer, out),
-            Input::Accepted { link, door: Door::Service, .. } => self.session_opened(now, link),
+            Input::Accepted { link, door: Door::Service, peer } => self.session_opened(now, link, &peer),
             Input::Accepted { link, door: Door::Enrp, .. } => out.close(link, Ending::Abort),
             Input::Opened { link, .. } => self.home.opened(now, link, out),
             Input::Message { link, ppid, bytes } if self.home.owns(link) => {

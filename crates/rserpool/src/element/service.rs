@@ -45,7 +45,7 @@
 //! }
 //! ```
 
-use crate::{Load, Ppid, Time};
+use crate::{Endpoint, Load, Ppid, Time};
 use std::fmt;
 
 /// A session as its element sees it. Never used twice by one element.
@@ -68,6 +68,19 @@ pub trait Service {
     /// A user began a session. A cookie echo, if there is one, comes next, before any message.
     fn opened(&mut self, now: Time, session: SessionId, replies: &mut Replies<Self::Wish>);
 
+    /// The same, for services that want to know where the user is: `peer` has all addresses the transport knows of it.
+    /// This one is called.
+    fn opened_by(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        peer: &Endpoint,
+        replies: &mut Replies<Self::Wish>,
+    ) {
+        let _ = peer;
+        self.opened(now, session, replies);
+    }
+
     /// The user continues what another element began: this is the last cookie it received (RFC 5352 §3.8). The cookie
     /// came over the network: the service verifies it before it believes it.
     fn resume(&mut self, now: Time, session: SessionId, cookie: &[u8], replies: &mut Replies<Self::Wish>);
@@ -82,7 +95,8 @@ pub trait Service {
         replies: &mut Replies<Self::Wish>,
     );
 
-    /// The session is over; nothing can be sent any more. Told once for every session, also after [`Replies::close`].
+    /// The session is over; nothing can be sent any more. Told once for every session, also after [`Replies::close`] and
+    /// [`Replies::abort`].
     fn closed(&mut self, now: Time, session: SessionId, replies: &mut Replies<Self::Wish>);
 
     /// The world reports.
@@ -121,6 +135,8 @@ pub enum Reply<W> {
     Cookie(SessionId, Vec<u8>),
     /// End the session gracefully.
     Close(SessionId),
+    /// End the session at once, with what was sent before lost: what came is not the service's protocol.
+    Abort(SessionId),
     /// A wish to the world.
     Wish(W),
 }
@@ -140,6 +156,11 @@ impl<W> Replies<W> {
     /// Ends the session after what was sent so far.
     pub fn close(&mut self, session: SessionId) {
         self.replies.push(Reply::Close(session));
+    }
+
+    /// Ends the session at once; what was sent before may be lost.
+    pub fn abort(&mut self, session: SessionId) {
+        self.replies.push(Reply::Abort(session));
     }
 
     /// Asks the world for something.

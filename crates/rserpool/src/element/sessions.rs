@@ -8,7 +8,7 @@ use super::{Event, PoolElement, Service, Timer};
 use crate::link::Frame;
 use crate::wire::asap::Message;
 use crate::wire::parameter::{self, Transport, TransportUse};
-use crate::{Ending, LinkId, Ppid, Time};
+use crate::{Ending, Endpoint, LinkId, Ppid, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -37,7 +37,8 @@ struct Session {
     fresh: bool,
     /// The user's last sign of life.
     heard: Time,
-    /// The moment of the last ping, and the longest pause between two of them: only for users that ping.
+    /// The moment of the last ping, and the longest pause between two of them, seen or told; zero: neither yet. Only for
+    /// users that ping.
     pinged: Option<(Time, Duration)>,
 }
 
@@ -62,7 +63,7 @@ impl Sessions {
 
 impl<S: Service> PoolElement<S> {
     /// A user opened a session.
-    pub(super) fn session_opened(&mut self, now: Time, link: LinkId) {
+    pub(super) fn session_opened(&mut self, now: Time, link: LinkId, peer: &Endpoint) {
         if self.sessions.len() >= self.config.sessions_max {
             self.ignored.excess += 1;
             self.outbox.close(link, Ending::Abort);
@@ -75,7 +76,7 @@ impl<S: Service> PoolElement<S> {
         if !self.sessions.card.is_empty() {
             self.send_card(link);
         }
-        self.serve(now, |service, replies| service.opened(now, id, replies));
+        self.serve(now, |service, replies| service.opened_by(now, id, peer, replies));
     }
 
     /// A user says something. Messages on links that ended meanwhile are ignored.
@@ -118,10 +119,11 @@ impl<S: Service> PoolElement<S> {
                     }
                 }
                 Reply::Cookie(session, cookie) => self.send_cookie(session, cookie),
-                Reply::Close(session) => {
+                Reply::Close(session) | Reply::Abort(session) => {
+                    let how = if matches!(reply, Reply::Abort(_)) { Ending::Abort } else { Ending::Graceful };
                     if let Some(link) = self.sessions.remove(session) {
                         self.timers.clear(&Timer::Silence(session));
-                        self.outbox.close(link, Ending::Graceful);
+                        self.outbox.close(link, how);
                         self.service.closed(now, session, &mut replies);
                         wanted.extend(replies.take());
                     }
@@ -174,15 +176,13 @@ impl<S: Service> PoolElement<S> {
                 self.outbox.send(link, Ppid::LINK, Frame::Pong(content).emit());
                 let Some(session) = self.sessions.by_link.get_mut(&link) else { return };
                 let id = session.id;
-                if let Some((before, longest)) = session.pinged {
-                    let pause = longest.max(now.since(before).min(PING_PAUSE_MAX));
-                    session.pinged = Some((now, pause));
-                    if self.timers.get(&Timer::Silence(id)).is_none() {
-                        let limit = self.silence_limit(pause);
-                        self.timers.set(Timer::Silence(id), now + limit);
-                    }
-                } else {
-                    session.pinged = Some((now, Duration::ZERO)); // its habit shows with the second one
+                let (before, longest) = session.pinged.unwrap_or((now, Duration::ZERO));
+                let pause = longest.max(now.since(before)).max(Frame::pause(content)).min(PING_PAUSE_MAX);
+                session.pinged = Some((now, pause));
+                // Who does not tell shows its habit with the second one.
+                if !pause.is_zero() && self.timers.get(&Timer::Silence(id)).is_none() {
+                    let limit = self.silence_limit(pause);
+                    self.timers.set(Timer::Silence(id), now + limit);
                 }
             }
             Some(Frame::Pong(_)) => self.ignored.unexpected += 1,

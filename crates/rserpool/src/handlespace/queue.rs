@@ -41,10 +41,10 @@ impl Place {
 /// Slots in order of their places.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
-    /// By slot; shorter than the tree, the rest is nobody's.
+    /// By slot; behind the last one nobody stands.
     places: Vec<Place>,
     /// The tree: node 1 is the root, node `n` has the children `2n` and `2n + 1`, and the nodes from `winners.len()` on
-    /// are the slots themselves. A power of two long, or empty.
+    /// are the slots themselves. As long as `places`: a power of two, or empty.
     winners: Vec<u32>,
 }
 
@@ -66,10 +66,7 @@ impl Queue {
             if place.is_none() {
                 return;
             }
-            self.places.resize(slot as usize + 1, Place::NOBODY);
-            if self.places.len() > self.winners.len() {
-                self.rebuild();
-            }
+            self.rebuild(slot as usize + 1);
         }
         let place = place.unwrap_or(Place::NOBODY);
         if std::mem::replace(&mut self.places[slot as usize], place) != place {
@@ -80,25 +77,18 @@ impl Queue {
     /// Forgets the slots from `slots` on. They must have left the queue.
     pub fn truncate(&mut self, slots: usize) {
         debug_assert!(self.places.iter().skip(slots).all(|&place| place == Place::NOBODY));
-        self.places.truncate(slots);
-        if self.winners.len() > 4 * slots.max(16) {
-            self.places.shrink_to_fit();
-            self.rebuild();
+        if self.places.len() > 4 * slots.max(16) {
+            self.rebuild(slots);
         }
-    }
-
-    fn place(&self, slot: u32) -> &Place {
-        self.places.get(slot as usize).unwrap_or(&Place::NOBODY)
     }
 
     /// Plays the games of a slot whose place changed, from its leaf up to where the result stays the same.
     fn play(&mut self, slot: u32) {
-        let Self { places, winners } = self;
-        let place = |slot: u32| places.get(slot as usize).unwrap_or(&Place::NOBODY);
-        let (mut winner, mut best) = (slot, place(slot));
+        let (places, winners) = (&self.places[..], &mut self.winners[..]);
+        let (mut winner, mut best) = (slot, &places[slot as usize]);
         let (mut node, mut rival) = ((winners.len() + slot as usize) / 2, slot ^ 1);
         loop {
-            let other = place(rival);
+            let other = &places[rival as usize];
             if other.is_before(best) {
                 (winner, best) = (rival, other);
             }
@@ -112,9 +102,11 @@ impl Queue {
         }
     }
 
-    /// Plays all games, in a tree that fits the slots.
-    fn rebuild(&mut self) {
-        let leaves = self.places.len().next_power_of_two().max(2);
+    /// Plays all games, in a tree that fits so many slots.
+    fn rebuild(&mut self, slots: usize) {
+        let leaves = slots.next_power_of_two().max(2);
+        self.places.resize(leaves, Place::NOBODY);
+        self.places.shrink_to_fit();
         self.winners = vec![0; leaves];
         for node in (1..leaves).rev() {
             self.winners[node] = self.game(node);
@@ -128,14 +120,15 @@ impl Queue {
             None => (child - self.winners.len()) as u32,
         };
         let (left, right) = (winner_of(2 * node), winner_of(2 * node + 1));
-        if self.place(right).is_before(self.place(left)) { right } else { left }
+        if self.places[right as usize].is_before(&self.places[left as usize]) { right } else { left }
     }
 
     /// Panics unless every inner node names a slot with the lowest place below it.
     pub fn check(&self) {
-        assert!(self.places.len() <= self.winners.len(), "slots without a leaf");
+        assert_eq!(self.places.len(), self.winners.len(), "slots and leaves");
         for node in 1..self.winners.len() {
-            let (named, played) = (self.place(self.winners[node]), self.place(self.game(node)));
+            let [named, played] =
+                [self.winners[node], self.game(node)].map(|slot| self.places[slot as usize]);
             assert_eq!(named, played, "node {node} names the wrong winner");
         }
     }

@@ -29,8 +29,8 @@ use crate::link::Frame;
 use crate::wire::asap::Message;
 use crate::wire::parameter::ErrorCause;
 use crate::{
-    ElementId, Ending, Endpoint, LinkId, Outbox, PoolHandle, Ppid, Protocol, Random, RegistrarId, Role, Time,
-    Timers, Timing,
+    Door, ElementId, Ending, Endpoint, Greeting, LinkId, Outbox, PoolHandle, Ppid, Protocol, Random,
+    RegistrarId, Role, Time, Timers, Timing,
 };
 use hunt::Hunt;
 use known::Known;
@@ -144,6 +144,8 @@ enum Stage {
     /// Opened by a registrar.
     Visitor,
     Home,
+    /// Another one to the home, about to take its place.
+    Renewing,
     /// The home before, until the new one has accepted us.
     Leaving,
 }
@@ -316,6 +318,24 @@ impl Home {
         true
     }
 
+    /// Opens another link to the home, which takes the place of the present one when it is up: a link over SCTP knows the
+    /// addresses that this host had when it was opened. False if that is no use now: without a home, over TCP, or while
+    /// the home is changed anyway.
+    pub(crate) fn renew<E>(&mut self, out: &mut Outbox<E>) -> bool {
+        let changes = self.hunt.is_some()
+            || self.leaving.is_some()
+            || self.lines.values().any(|line| line.stage == Stage::Renewing);
+        let Some(home) = self.line_home().filter(|home| home.at.protocol == Protocol::Sctp && !changes)
+        else {
+            return false;
+        };
+        let (to, id) = (home.at.clone(), home.id);
+        let greeting = Greeting { role: self.role, own: self.own, wanted: 0, pool: None };
+        let link = out.open(Door::Asap, to.clone(), greeting);
+        self.lines.insert(link, Line { id, ..Line::new(Stage::Renewing, to) });
+        true
+    }
+
     /// The home has accepted us: the link to the one before is not needed any more.
     pub(crate) fn settled<E>(&mut self, out: &mut Outbox<E>) {
         if let Some(link) = self.leaving.take() {
@@ -335,7 +355,11 @@ impl Home {
         self.reports.clear();
         self.timers = Timers::default();
         for (link, line) in std::mem::take(&mut self.lines) {
-            let how = if line.stage == Stage::Trying { Ending::Abort } else { Ending::Graceful };
+            let how = if matches!(line.stage, Stage::Trying | Stage::Renewing) {
+                Ending::Abort
+            } else {
+                Ending::Graceful
+            };
             out.close(link, how);
         }
     }
@@ -359,10 +383,20 @@ impl Home {
         self.lines.insert(link, Line::new(Stage::Visitor, peer));
     }
 
-    /// A link of the hunt is up.
+    /// A link of ours is up.
     pub(crate) fn opened<E>(&mut self, now: Time, link: LinkId, out: &mut Outbox<E>) {
-        if self.lines.get(&link).is_some_and(|line| line.stage == Stage::Trying) {
-            self.settle(now, link, out);
+        let Some(line) = self.lines.get(&link) else { return };
+        match line.stage {
+            Stage::Trying => self.settle(now, link, out),
+            // The home may have changed meanwhile.
+            Stage::Renewing if self.line_home().is_some_and(|home| home.at == line.at) => {
+                self.settle(now, link, out);
+            }
+            Stage::Renewing => {
+                self.lines.remove(&link);
+                out.close(link, Ending::Graceful);
+            }
+            _ => {}
         }
     }
 
@@ -371,7 +405,7 @@ impl Home {
         let Some(line) = self.lines.remove(&link) else { return };
         match line.stage {
             Stage::Trying => self.attempt_failed(now, out),
-            Stage::Visitor => {}
+            Stage::Visitor | Stage::Renewing => {}
             Stage::Leaving => {
                 self.leaving = None;
                 self.timers.clear(&Timer::Leave);
@@ -392,6 +426,9 @@ impl Home {
                     self.settle(now, before, out);
                 } else {
                     self.news.push_back(News::Lost);
+                    // A link that was to take its place is the first attempt of the hunt.
+                    let waiting = self.lines.values_mut().filter(|line| line.stage == Stage::Renewing);
+                    waiting.for_each(|line| line.stage = Stage::Trying);
                     let short = now.since(line.since) < self.timing.hunt_timeout;
                     self.short_homes = if short { self.short_homes + 1 } else { 0 };
                     if self.short_homes < SHORT_HOMES_MAX {
@@ -474,12 +511,13 @@ impl Home {
             self.timers.clear(&Timer::Leave);
         }
         self.settled(out);
+        let at = self.lines.get(&link).map(|line| line.at.clone());
         if let Some(before) = self.home.replace(link)
             && let Some(line) = self.lines.get_mut(&before)
         {
             line.stage = Stage::Leaving;
             line.asked.clear();
-            self.lost = Some(line.at.clone());
+            self.lost = Some(line.at.clone()).filter(|before| Some(before) != at.as_ref());
             self.leaving = Some(before);
             // Long enough for the pause before the registration, and for the registration itself.
             let patience = registration_jitter(&self.timing) + self.timing.registration_timeout * 2;

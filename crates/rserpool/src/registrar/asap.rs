@@ -90,7 +90,9 @@ impl Registrar {
                     self.counters.reregistrations += 1;
                 }
                 self.watch(now, key, link);
+                self.measure(now, key);
                 self.announce_own(key);
+                self.suggest_takeover(now, key);
                 let granted =
                     Message::RegistrationResponse { rejected: false, handle, element: key.1, causes: vec![] };
                 self.answer(link, &granted);
@@ -134,6 +136,7 @@ impl Registrar {
         }
         let mut element = reachable_through(&known.end, self.config.minimum_scope, asked)?;
         element.home = self.id;
+        let element = self.at_distance(key, element);
 
         // A second host that registers a connected element's identifier is another element that drew the same number
         // (RFC 5354 §4.5); from the same host it is the same element on a new link, before the old one's end was
@@ -220,27 +223,17 @@ impl Registrar {
     fn resolve(&mut self, link: LinkId, handle: PoolHandle, items: Option<u32>) {
         let limits = &self.config.limits;
         let wanted = items.filter(|&items| items > 0).unwrap_or(limits.items_default).min(limits.items_max);
-        let selected = self.handlespace.select(&handle, wanted as usize, &mut self.random);
-        let Some(mut elements) = selected.filter(|elements| !elements.is_empty()) else {
-            self.resolution_failed(link, handle, CauseCode::UNKNOWN_POOL_HANDLE);
-            return;
-        };
-        for element in &mut elements {
-            element.asap_transport = None;
-            element.asap_tcp = None;
-        }
-        self.counters.resolutions += 1;
         // Everybody asked for is in the answer as long as one message carries them.
-        let mut octets = 0;
-        elements.retain(|element| {
-            octets += element_octets(element);
-            octets <= ANSWER_OCTETS
-        });
-        // The policy is always there, with the values of the first element: the RFC wants it for all but round robin,
-        // the reference's users for all.
-        let policy = elements.first().map(|first| first.policy.clone());
-        let answer = Resolution::Elements { policy, elements };
-        self.answer(link, &Message::HandleResolutionResponse { accepted: false, handle, answer });
+        let mut answer = asap::Selection::new(&handle, ANSWER_OCTETS);
+        let show = |element: &PoolElement| answer.push(element);
+        self.handlespace.select_with(&handle, wanted as usize, &mut self.random, show);
+        match answer.finish() {
+            Some(octets) => {
+                self.counters.resolutions += 1;
+                self.outbox.send(link, Ppid::ASAP, octets);
+            }
+            None => self.resolution_failed(link, handle, CauseCode::UNKNOWN_POOL_HANDLE),
+        }
     }
 
     fn resolution_failed(&mut self, link: LinkId, handle: PoolHandle, code: CauseCode) {

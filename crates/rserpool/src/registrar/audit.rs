@@ -50,6 +50,9 @@ impl Registrar {
             let known = self.links.get(&link).expect("a watched element's link has not ended");
             assert!(known.elements.contains(key), "{link:?} knows that {key:?} depends on it");
         }
+        for key in self.suggestions.wooed.keys() {
+            assert!(self.probes.contains_key(key), "{key:?} is asked for its consent");
+        }
         for (key, link) in &self.probes {
             assert!(
                 self.links.get(link).is_some_and(|known| known.probed.contains(key)),

@@ -27,6 +27,12 @@ pub struct Config {
     /// Count own selections as load until an element reports again: without it, old reports make plain Least Used send
     /// everybody to the same element. The wire stays as the RFC has it.
     pub count_selections: bool,
+    /// Suggest takeovers of elements that belong to other registrars, and obey suggestions (draft
+    /// enrp-takeover): then a registrar that comes back gets its share again. One setting for the whole scope.
+    pub takeover_suggestion: bool,
+    /// Measure how far elements are away, in steps of this (RSPLIB: 50 ms), for the policies that choose by distance
+    /// (draft delay). `None`: elements are as far as they say.
+    pub distance_step: Option<Duration>,
     /// Timers.
     pub timing: Timing,
     /// Bounds on everything that others could make grow.
@@ -45,6 +51,8 @@ impl Config {
             minimum_scope: Scope::SiteLocal,
             arbitration: Arbitration::default(),
             count_selections: true,
+            takeover_suggestion: false,
+            distance_step: None,
             timing: Timing::default(),
             limits: Limits::default(),
         }

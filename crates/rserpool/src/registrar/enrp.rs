@@ -8,7 +8,7 @@ use super::links::{Link, same_host};
 use super::lists::endpoint_of;
 use super::peers::Standing;
 use super::{Event, PeerLoss, Registrar, Rejection};
-use crate::wire::enrp::{self, Body, Message};
+use crate::wire::enrp::{self, Body, Message, UpdateAction};
 use crate::{Cause, Door, Ending, Endpoint, LinkId, Ppid, RegistrarId, Time};
 use std::net::SocketAddr;
 
@@ -46,8 +46,12 @@ impl Registrar {
             Body::HandleTableResponse { rejected, more, pools } => {
                 self.handle_table_response(now, sender, rejected, more, pools);
             }
-            Body::HandleUpdate { action, handle, element, takeover_suggested: _ } => {
+            Body::HandleUpdate { action, handle, element, takeover_suggested } => {
+                let key = (handle, element.id);
                 self.handle_update(now, sender, action, handle, element);
+                if takeover_suggested && action == UpdateAction::Add {
+                    self.takeover_suggested(now, sender, key);
+                }
             }
             Body::ListRequest => self.list_request(sender),
             Body::ListResponse { rejected, servers } => self.list_response(now, sender, rejected, servers),

@@ -223,6 +223,8 @@ pub enum Rejection {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
+    /// Messages that came over links, whatever became of them; signs of life of the links themselves not included.
+    pub heard: u64,
     /// Registrations granted, renewals included.
     pub registrations: u64,
     /// Of these, renewals.
@@ -353,6 +355,17 @@ impl fmt::Display for Rejection {
     }
 }
 
+impl fmt::Display for Counters {
+    /// One line: `heard 12 messages, 3 rejected (2 malformed, 1 unexpected here)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rejected: u64 = self.rejected.values().sum();
+        write!(f, "heard {} messages, {rejected} rejected", self.heard)?;
+        let reasons: Vec<String> =
+            self.rejected.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        if reasons.is_empty() { Ok(()) } else { write!(f, " ({})", reasons.join(", ")) }
+    }
+}
+
 /// "no peers", "1 peer", "2 peers".
 fn counted(count: usize, noun: &str) -> String {
     match count {
@@ -387,5 +400,13 @@ mod tests {
         ] {
             assert_eq!(event.to_string(), line);
         }
+    }
+
+    #[test]
+    fn counters_read_as_one_line() {
+        let mut counters = Counters { heard: 12, ..Counters::default() };
+        assert_eq!(counters.to_string(), "heard 12 messages, 0 rejected");
+        counters.rejected.extend([(Rejection::Unexpected, 1), (Rejection::Malformed, 2)]);
+        assert_eq!(counters.to_string(), "heard 12 messages, 3 rejected (2 malformed, 1 unexpected here)");
     }
 }

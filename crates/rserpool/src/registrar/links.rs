@@ -5,7 +5,7 @@
 //! the one link it has chosen, so that what it says arrives in order.
 
 use super::{Key, Registrar, Rejection, Removal};
-use crate::{Cause, Door, Ending, Endpoint, Greeting, LinkId, PoolHandle, RegistrarId, Role, Time};
+use crate::{Cause, Door, Ending, Endpoint, Greeting, LinkId, PoolHandle, Protocol, RegistrarId, Role, Time};
 use std::collections::BTreeSet;
 
 /// A link that has not ended.
@@ -84,6 +84,9 @@ impl Registrar {
         self.held.retain(|held| held.link != link);
         self.held_changed();
         for key in gone.elements {
+            if self.hands_over(now, key) {
+                continue;
+            }
             let why = if self.adopting.contains(&key) { Removal::Unreachable } else { Removal::LinkLost };
             self.remove_own(now, key, why);
         }
@@ -99,7 +102,13 @@ impl Registrar {
     /// §3.5.2, wire format 1.3).
     pub(super) fn link_to_element(&mut self, to: &Endpoint, handle: PoolHandle, wanted: u32) -> LinkId {
         let there = self.links.iter().find(|(id, link)| {
-            matches!(id, LinkId::Ours(_)) && link.door == Door::Asap && same_endpoint(&link.end, to)
+            // One over TCP that still greets another element may be refused: a host that began anew has a new identifier.
+            let greets = link.elements.iter().chain(&link.probed).any(|key| key.1.0 == wanted);
+            let settled = link.up || link.end.protocol != Protocol::Tcp || greets;
+            matches!(id, LinkId::Ours(_))
+                && link.door == Door::Asap
+                && same_endpoint(&link.end, to)
+                && settled
         });
         if let Some((&id, _)) = there {
             return id;

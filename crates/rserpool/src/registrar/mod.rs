@@ -14,6 +14,8 @@
 //!                                   peers.rs       presence and silence; lists.rs, seeds.rs: who else may be there
 //!                                   startup.rs     learning from a mentor
 //!                                   takeover.rs    what becomes of the elements of a dead peer
+//!                                   suggestion.rs  giving elements to others
+//!                                   distance.rs    how far elements are away
 //!   everybody <-- announcements --- announce.rs
 //! ```
 //!
@@ -31,6 +33,7 @@ mod announce;
 mod asap;
 mod audit;
 mod config;
+mod distance;
 mod enrp;
 mod event;
 mod gate;
@@ -41,6 +44,7 @@ mod replication;
 mod resync;
 mod seeds;
 mod startup;
+mod suggestion;
 mod table;
 mod takeover;
 #[cfg(test)]
@@ -87,6 +91,7 @@ pub struct Registrar {
     probes: BTreeMap<Key, LinkId>,
     /// Elements that a peer claims although their link with this registrar is up.
     contests: BTreeMap<Key, replication::Contest>,
+    suggestions: suggestion::Suggestions,
     /// Resolutions of pools that are unknown while starting up, oldest first.
     held: VecDeque<asap::Held>,
 
@@ -155,6 +160,7 @@ impl Registrar {
             adopting: BTreeSet::new(),
             probes: BTreeMap::new(),
             contests: BTreeMap::new(),
+            suggestions: suggestion::Suggestions::default(),
             held: VecDeque::new(),
             peers: BTreeMap::new(),
             seeds,
@@ -186,6 +192,7 @@ impl Registrar {
     fn message(&mut self, now: Time, link: LinkId, ppid: Ppid, bytes: &[u8]) {
         // A message may cross with our wish to end its link: then the link is no longer known, and that is all.
         let Some(door) = self.links.get(&link).map(|link| link.door) else { return };
+        self.counters.heard += u64::from(ppid != Ppid::LINK);
         match (door, ppid) {
             (Door::Asap, Ppid::ASAP) => self.asap(now, link, bytes),
             (Door::Enrp, Ppid::ENRP) => self.enrp(now, link, bytes),

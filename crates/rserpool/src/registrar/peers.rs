@@ -9,6 +9,7 @@
 //!
 //! Any message of a peer is a sign of its life. Every peer has exactly one timer, whatever it is expected to do next.
 
+use super::distance::RoundTrip;
 use super::lists::{endpoint_of, server_information};
 use super::resync::Audit;
 use super::takeover::Takeover;
@@ -32,6 +33,8 @@ pub(super) struct Peer {
     /// Its list of peers: asked for once.
     pub list: List,
     pub audit: Audit,
+    /// How long its answers take.
+    pub round_trip: RoundTrip,
 }
 
 /// How things stand with a peer.
@@ -120,6 +123,7 @@ impl Registrar {
             links: BTreeSet::new(),
             list: List::Unknown,
             audit: Audit::default(),
+            round_trip: RoundTrip::default(),
         };
         self.peers.insert(id, peer);
         self.timers.set(Timer::Peer(id), now + self.config.timing.peer_silence_max);
@@ -171,6 +175,7 @@ impl Registrar {
             peer.endpoint = Some(Endpoint { addresses, ..told });
         }
         peer.audit.told = checksum.or(peer.audit.told);
+        peer.round_trip.hears(now);
         let unlisted = peer.list == List::Unknown;
         if reply_required {
             // It may not hear what we say on another link: answer here, and stay here.
@@ -205,7 +210,8 @@ impl Registrar {
         }
         let peers: Vec<RegistrarId> = self.peers.keys().copied().collect();
         for peer in peers {
-            self.say_presence(peer, false);
+            let asks = self.measures_peer(now, peer);
+            self.say_presence(peer, asks);
         }
         self.greet_seeds(now);
     }

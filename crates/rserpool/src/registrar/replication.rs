@@ -97,7 +97,10 @@ impl Registrar {
             UpdateAction::Add if element.home == self.id => {}
             // Only a home speaks for its elements.
             UpdateAction::Add if element.home != from => self.reject(Some(Door::Enrp), Rejection::NotOwner),
-            UpdateAction::Add => self.replicate(now, Told::Update, handle, element),
+            UpdateAction::Add => {
+                let element = self.farther(from, element);
+                self.replicate(now, Told::Update, handle, element);
+            }
             UpdateAction::Delete => self.peer_deletes(now, from, (handle, element.id)),
             // RFC 5353 §2.4 defines no others.
             UpdateAction::Other(_) => {}
@@ -178,6 +181,9 @@ impl Registrar {
         let Some(element) = self.handlespace.get(&key.0, key.1) else { return };
         let home = element.home;
         if home == from {
+            if self.woos(key) {
+                return; // its word counts, once the element has had the time to say it
+            }
             self.unmark(key);
             self.end_contest(key);
             self.forget(key, Removal::PeerSaid, UpdateAction::Other(1));

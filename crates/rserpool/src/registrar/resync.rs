@@ -103,6 +103,7 @@ impl Registrar {
             for element in elements {
                 // The request was for the peer's own elements.
                 if element.home == from {
+                    let element = self.farther(from, element);
                     self.replicate(now, Told::Table, handle, element);
                 }
             }

@@ -142,7 +142,8 @@ impl Registrar {
             for element in elements {
                 // What a former life of this registrar owned will register anew.
                 if element.home != self.id {
-                    self.replicate(now, Told::Table, *handle, element.clone());
+                    let element = self.farther(from, element.clone());
+                    self.replicate(now, Told::Table, *handle, element);
                 }
             }
         }

@@ -11,15 +11,19 @@
 
 use super::admission::asap_endpoint;
 use super::config::PROBE_GAP;
+use super::distance::RoundTrip;
 use super::gate::{Gate, prefix};
 use super::{Event, Key, Registrar, Rejection, Removal, Timer, overslept};
 use crate::wire::asap::Message;
 use crate::wire::enrp::UpdateAction;
 use crate::wire::parameter::Life;
-use crate::{Door, Ending, LinkId, Protocol, Time};
+use crate::{Door, Ending, Endpoint, LinkId, Protocol, Time};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
+
+/// The questions of one pause are asked in so many groups.
+const KEEP_ALIVE_GROUPS: u32 = 32;
 
 /// What a registrar knows of an element it is home of, besides the entry in its handlespace.
 #[derive(Debug, Default)]
@@ -31,6 +35,8 @@ pub(super) struct Watch {
     asked: Option<Asked>,
     /// When it was last asked.
     last_asked: Option<Time>,
+    /// How long its answers take.
+    pub round_trip: RoundTrip,
     /// Who reported it, and when; forgotten when it answers.
     reports: BTreeMap<IpAddr, Time>,
     /// A peer said it was gone: if it answers, the peers are told that it is not.
@@ -50,7 +56,10 @@ impl Registrar {
     /// Watches over an element from now on: it registered over this link.
     pub(super) fn watch(&mut self, now: Time, key: Key, link: LinkId) {
         self.adopted(now, key);
-        let before = self.watches.insert(key, Watch { link: Some(link), ..Watch::default() });
+        // Over another link it may be another way.
+        let known = self.watches.get(&key).filter(|watch| watch.link == Some(link));
+        let round_trip = known.map(|watch| watch.round_trip).unwrap_or_default();
+        let before = self.watches.insert(key, Watch { link: Some(link), round_trip, ..Watch::default() });
         if let Some(old) = before.and_then(|watch| watch.link).filter(|old| *old != link) {
             self.unbind(key, old);
         }
@@ -73,8 +82,10 @@ impl Registrar {
     }
 
     fn start_pause(&mut self, now: Time, key: Key) {
-        let pause = self.random.jittered(self.config.timing.keep_alive_interval, 500);
-        self.timers.set(Timer::KeepAlive(key), now + pause);
+        let interval = self.config.timing.keep_alive_interval;
+        let due = now + self.random.jittered(interval, 500);
+        // A little earlier, together with others: a registrar that asks them at one waking hears them at one, too.
+        self.timers.set(Timer::KeepAlive(key), due.floor(interval / KEEP_ALIVE_GROUPS));
     }
 
     /// (Re)starts the life of a registration (RFC 5352 §2.2.1): at its home it ends with the next missed renewal, at
@@ -147,6 +158,12 @@ impl Registrar {
             _ => (Asked::Once, half),
         };
         watch.asked = Some(asked);
+        // The answer to one of two questions tells nothing of the way.
+        if asked == Asked::Once {
+            watch.round_trip.asks(now)
+        } else {
+            watch.round_trip.forget()
+        }
         self.timers.set(Timer::KeepAlive(key), now + patience);
         self.ask(now, key);
     }
@@ -164,7 +181,10 @@ impl Registrar {
 
     /// An element lives. Only the link it is watched over can say so.
     pub(super) fn keep_alive_ack(&mut self, now: Time, link: LinkId, key: Key) {
-        if self.contest_answered(now, link, key) || self.probe_answered(link, key) {
+        if self.contest_answered(now, link, key)
+            || self.wooing_answered(now, link, key)
+            || self.probe_answered(link, key)
+        {
             return;
         }
         let Some(watch) = self.watches.get_mut(&key) else { return };
@@ -173,6 +193,7 @@ impl Registrar {
             return;
         }
         watch.asked = None;
+        watch.round_trip.hears(now);
         watch.reports.clear();
         let deny = std::mem::take(&mut watch.deny);
         self.start_pause(now, key);
@@ -180,6 +201,7 @@ impl Registrar {
         if self.adopted(now, key) || deny {
             self.announce_own(key);
         }
+        self.measured(key);
     }
 
     pub(super) fn life_over(&mut self, now: Time, at: Time, key: Key) {
@@ -299,6 +321,20 @@ impl Registrar {
         }
     }
 
+    /// Keeps the entry of an element whose link has ended, until somebody says that he has it, or one patience is over.
+    /// False: there is no room for it.
+    pub(super) fn keep_for_a_while(&mut self, now: Time, key: Key) -> bool {
+        if self.adopting.len() >= self.config.limits.adoptions {
+            return false;
+        }
+        let Some(watch) = self.watches.get_mut(&key) else { return false };
+        watch.link = None;
+        watch.asked = Some(Asked::Twice);
+        self.adopting.insert(key);
+        self.timers.set(Timer::KeepAlive(key), now + self.config.timing.keep_alive_timeout);
+        true
+    }
+
     /// The adoption of this element is over, one way or the other. True if it was being adopted.
     fn adopted(&mut self, now: Time, key: Key) -> bool {
         if !self.adopting.remove(&key) {
@@ -319,16 +355,23 @@ impl Registrar {
     fn probe(&mut self, now: Time, key: Key) {
         let known = self.handlespace.get(&key.0, key.1);
         let Some(to) = known.and_then(asap_endpoint) else { return };
+        self.begin_probe(now, key, &to, false);
+    }
+
+    /// Asks the element of a peer; with `home`, whether it wants this registrar as its home. False: it is asked already,
+    /// or too many are.
+    pub(super) fn begin_probe(&mut self, now: Time, key: Key, to: &Endpoint, home: bool) -> bool {
         if self.probes.contains_key(&key) || self.probes.len() >= self.config.limits.adoptions {
-            return;
+            return false;
         }
-        let link = self.link_to_element(&to, key.0, key.1.0);
+        let link = self.link_to_element(to, key.0, key.1.0);
         self.probes.insert(key, link);
         if let Some(known) = self.links.get_mut(&link) {
             known.probed.insert(key);
         }
-        self.send_keep_alive(link, key, false);
+        self.send_keep_alive(link, key, home);
         self.timers.set(Timer::Probe(key), now + self.config.timing.keep_alive_timeout);
+        true
     }
 
     /// The link of a probe is up: what is delivered now counts only if it also stays up, so the timer decides.
@@ -355,17 +398,24 @@ impl Registrar {
             return;
         }
         let reached = link.up && link.end.protocol == Protocol::Sctp;
+        if self.wooing_over(key) {
+            return;
+        }
         self.end_probe(key);
         self.suspect(key, !reached);
     }
 
     pub(super) fn probe_failed(&mut self, key: Key) {
+        if self.wooing_over(key) {
+            return;
+        }
         self.end_probe(key);
         self.suspect(key, true);
     }
 
     /// Ends a probe without a verdict.
     pub(super) fn end_probe(&mut self, key: Key) {
+        self.suggestions.wooed.remove(&key);
         let Some(link) = self.probes.remove(&key) else { return };
         self.timers.clear(&Timer::Probe(key));
         if let Some(known) = self.links.get_mut(&link) {

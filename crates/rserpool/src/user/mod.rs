@@ -17,7 +17,7 @@ use crate::{
     Random, Role, Time, Timers, Timing,
 };
 use cache::Cache;
-use session::{Former, Session};
+use session::{Former, Session, user_endpoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -181,6 +181,18 @@ pub enum SendError {
     NotData,
 }
 
+impl std::fmt::Display for SendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::UnknownSession => "there is no such session",
+            Self::NotConnected => "the session has no element at the moment",
+            Self::NotData => "the message is empty, or its payload protocol is not the application's",
+        })
+    }
+}
+
+impl std::error::Error for SendError {}
+
 /// A pool user.
 pub struct PoolUser {
     config: Config,
@@ -201,7 +213,7 @@ pub struct PoolUser {
     /// Sessions and resolutions so far.
     opened: u64,
     /// Pings so far.
-    pings: u64,
+    pings: u32,
     ignored: Ignored,
 }
 
@@ -336,6 +348,22 @@ impl PoolUser {
     /// The element the session is connected to.
     pub fn element(&self, session: SessionId) -> Option<ElementId> {
         self.sessions.get(&session)?.element()
+    }
+
+    /// True if a session is connected, or is about to be, where this element is. Its own identifier does not matter: an
+    /// element that died may have had the same address, and over SCTP whoever is there now is taken for it.
+    pub fn is_used(&self, element: &PoolElement) -> bool {
+        let place = user_endpoint(element);
+        place.is_some_and(|place| {
+            self.sessions.values().filter_map(Session::place).any(|used| used.is_same_place(&place))
+        })
+    }
+
+    /// True if another session is connected where this one is.
+    pub fn is_shared(&self, session: SessionId) -> bool {
+        let Some(place) = self.sessions.get(&session).and_then(Session::place) else { return false };
+        let others = self.sessions.iter().filter(|(id, of)| **id != session && of.element().is_some());
+        others.filter_map(|(_, of)| of.place()).any(|used| used.is_same_place(place))
     }
 
     /// Where the registrar is that this user asks at the moment; `None` while it has none.

@@ -71,6 +71,8 @@ enum Stage {
 struct Line {
     link: LinkId,
     element: ElementId,
+    /// Where it leads.
+    to: Endpoint,
     /// The cookie was echoed on it.
     echoed: bool,
     /// The application sent something on it.
@@ -101,12 +103,21 @@ impl Session {
         }
     }
 
-    /// The link in use, up or not yet.
-    pub(super) fn link(&self) -> Option<LinkId> {
+    fn line(&self) -> Option<&Line> {
         match &self.stage {
-            Stage::Connecting(line) | Stage::Connected(line) => Some(line.link),
+            Stage::Connecting(line) | Stage::Connected(line) => Some(line),
             Stage::Resolving(..) | Stage::Pausing => None,
         }
+    }
+
+    /// The link in use, up or not yet.
+    pub(super) fn link(&self) -> Option<LinkId> {
+        self.line().map(|line| line.link)
+    }
+
+    /// Where its element is, connected or not yet.
+    pub(super) fn place(&self) -> Option<&Endpoint> {
+        self.line().map(|line| &line.to)
     }
 
     /// The element it is connected to.
@@ -273,13 +284,13 @@ impl PoolUser {
         let Some(to) = user_endpoint(element) else { return false };
         let greeting =
             Greeting { role: Role::User, own: 0, wanted: element.id.0, pool: Some(session.handle) };
-        let link = self.outbox.open(Door::Service, to, greeting);
+        let link = self.outbox.open(Door::Service, to.clone(), greeting);
         if let Some(cookie) = session.cookie.clone() {
             self.outbox.send(link, Ppid::ASAP, Message::CookieEcho { cookie }.emit());
         }
         let echoed = session.cookie.is_some();
-        session.stage =
-            Stage::Connecting(Line { link, element: element.id, echoed, sent: false, heard: now });
+        let line = Line { link, element: element.id, to, echoed, sent: false, heard: now };
+        session.stage = Stage::Connecting(line);
         self.links.insert(link, id);
         self.timers.set(Timer::Connect(id), now + self.config.timing.connect_timeout);
         true
@@ -297,11 +308,13 @@ impl PoolUser {
                 session.served = true;
                 self.timers.clear(&Timer::Connect(id));
                 self.timers.set(Timer::Useful(id), now + USEFUL);
-                if session.options.heartbeat {
-                    self.timers.set(Timer::Ping(id), now + self.config.timing.heartbeat_interval);
+                let heartbeat = session.options.heartbeat;
+                self.outbox.event(Event::Connected { session: id, element, resumed, failed_over });
+                if heartbeat {
+                    // At once, so that the element knows what silence of ours means, however soon it begins.
+                    self.ping(now, id);
                     self.timers.set(Timer::Verdict(id), now + self.config.timing.heartbeat_timeout);
                 }
-                self.outbox.event(Event::Connected { session: id, element, resumed, failed_over });
             }
             other => session.stage = other,
         }
@@ -359,9 +372,10 @@ impl PoolUser {
     /// Asks for a sign of life.
     pub(super) fn ping(&mut self, now: Time, id: SessionId) {
         let Some(link) = self.sessions.get(&id).and_then(Session::link) else { return };
-        self.pings += 1;
-        self.outbox.send(link, Ppid::LINK, Frame::Ping(self.pings.to_be_bytes()).emit());
-        self.timers.set(Timer::Ping(id), now + self.config.timing.heartbeat_interval);
+        self.pings = self.pings.wrapping_add(1);
+        let pause = self.config.timing.heartbeat_interval;
+        self.outbox.send(link, Ppid::LINK, Frame::ping(self.pings, pause).emit());
+        self.timers.set(Timer::Ping(id), now + pause);
     }
 
     /// The element should have been heard by now. If this moment itself comes late, we were the ones held up: the
@@ -524,7 +538,7 @@ fn session_wants_all(session: &Session) -> bool {
 
 /// Where to open a session with this element: SCTP or TCP with a control channel. Others hold no sessions (a TCP
 /// transport use of 0 is a plain stream of octets).
-fn user_endpoint(element: &PoolElement) -> Option<Endpoint> {
+pub(super) fn user_endpoint(element: &PoolElement) -> Option<Endpoint> {
     match &element.user_transport {
         Transport::Sctp { port, transport_use: TransportUse::DataAndControl, addresses }
             if !addresses.is_empty() && *port != 0 =>

@@ -31,6 +31,7 @@ fn user() -> (TestUser, LinkId) {
 /// A user with a session at element 1.
 fn connected(options: SessionOptions) -> (TestUser, LinkId, LinkId) {
     let (mut u, home) = user();
+    let heartbeat = options.heartbeat;
     let id = u.call(|user, now| user.open(now, pool(), options));
     assert_eq!(id, FIRST);
     u.asks(home, 1);
@@ -39,6 +40,9 @@ fn connected(options: SessionOptions) -> (TestUser, LinkId, LinkId) {
     u.says_nothing_more();
     u.up(link);
     u.reports(connected_to(1, false, false));
+    if heartbeat {
+        u.pings(link);
+    }
     u.says_nothing_more();
     (u, home, link)
 }
@@ -64,7 +68,8 @@ impl TestUser {
     #[track_caller]
     fn pings(&mut self, link: LinkId) {
         let (ppid, bytes) = self.says_bytes(link);
-        assert!(ppid == Ppid::LINK && matches!(Frame::parse(&bytes), Some(Frame::Ping(_))));
+        let Some(Frame::Ping(content)) = Frame::parse(&bytes) else { panic!("no ping: {bytes:?}") };
+        assert_eq!((ppid, Frame::pause(content)), (Ppid::LINK, Duration::from_millis(250)));
     }
 }
 
@@ -363,6 +368,7 @@ fn what_a_hung_element_says_late_is_heard_for_a_while() {
     let next = u.opens_to(&service_of(2));
     u.up(next);
     u.reports(connected_to(2, false, true));
+    u.pings(next);
     u.hears_bytes(link, DATA, "late");
     let (session, element) = (FIRST, ElementId(1));
     u.reports(Event::Late { session, element, ppid: DATA, bytes: b"late".to_vec() });

@@ -256,6 +256,52 @@ impl Message {
     }
 }
 
+/// A positive answer to a handle resolution, written from the elements where they are: a registrar says hardly anything
+/// else, so nothing is copied on the way.
+///
+/// The octets are those of [`Message::HandleResolutionResponse`] with the policy of the first element, and the elements
+/// without their ASAP transports.
+pub struct Selection {
+    w: Writer<'static>,
+    octets_max: usize,
+    elements: usize,
+    is_full: bool,
+}
+
+impl Selection {
+    /// An answer about this pool, of at most so many octets.
+    pub fn new(handle: &PoolHandle, octets_max: usize) -> Self {
+        let mut w = Writer::message(HANDLE_RESOLUTION_RESPONSE, 0, &[]);
+        emit_handle(&mut w, handle);
+        Self { w, octets_max, elements: 0, is_full: false }
+    }
+
+    /// The next element; left out, as are those behind it, if there is no room for it.
+    pub fn push(&mut self, element: &PoolElement) {
+        if self.is_full || self.elements == ELEMENTS_MAX {
+            return;
+        }
+        let before = self.w.written();
+        if self.elements == 0 {
+            // The policy is always there, with the values of the first element: the RFC wants it for all but round
+            // robin, the reference's users for all.
+            emit_policy(&mut self.w, &element.policy);
+        }
+        element.emit_for_users(&mut self.w);
+        self.is_full = self.w.written() > self.octets_max;
+        if self.is_full {
+            self.w.truncate(before);
+        } else {
+            self.elements += 1;
+        }
+    }
+
+    /// The octets of the message; `None` without elements: that is no answer (RFC 5352 §2.2.6).
+    pub fn finish(self) -> Option<Vec<u8>> {
+        (self.elements > 0).then(|| self.w.finish())
+    }
+}
+
 impl Parsed<Message> {
     /// Like [`Message::parse`], and keeps what was skipped.
     pub fn read(bytes: &[u8]) -> Result<Self, WireError> {

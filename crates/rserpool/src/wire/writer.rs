@@ -39,6 +39,17 @@ impl<'a> Writer<'a> {
         self.octets
     }
 
+    /// How much is written so far, in octets.
+    pub fn written(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// Takes back everything behind the first `length` octets: whole parameters, of a message without skipped ones.
+    pub fn truncate(&mut self, length: usize) {
+        debug_assert!(self.skipped.is_empty(), "what was skipped would be lost");
+        self.octets.truncate(length);
+    }
+
     /// One octet.
     #[inline]
     pub fn put_u8(&mut self, value: u8) -> &mut Self {

@@ -420,3 +420,64 @@ fn visitors_are_bounded() {
     e.closes(LinkId::Theirs(0), Ending::Abort);
     e.says_nothing_more();
 }
+
+/// Element 5, registered over SCTP at registrar 10.0.0.1.
+fn registered_over_sctp() -> (TestElement, LinkId) {
+    let mut e = element_with(config(SAFE, vec![crate::listen::sctp(1)]));
+    e.wait(0);
+    let link = e.opens_to(&crate::listen::sctp(1));
+    e.up(link);
+    e.says_registration(link);
+    e.hears(link, &accepted());
+    e.reports(Event::Registered { home: None });
+    (e, link)
+}
+
+fn at(last: &[u8]) -> Transport {
+    let addresses = last.iter().map(|&last| [10, 0, 1, last].into()).collect();
+    Transport::Sctp { port: 7000, transport_use: TransportUse::DataAndControl, addresses }
+}
+
+#[test]
+fn an_address_that_was_not_there_is_registered_over_a_new_link_before_the_old_one_ends() {
+    let (mut e, old) = registered_over_sctp();
+    e.call(|e, now| e.readdress(now, at(&[5, 6])));
+    let new = e.opens_to(&crate::listen::sctp(1));
+    // Once is enough.
+    e.call(|e, now| e.readdress(now, at(&[5, 6, 7])));
+    assert_eq!(e.says_registration(old).user_transport, at(&[5, 6, 7]), "at least what that link knows");
+    e.hears(old, &accepted());
+    e.up(new);
+    e.says_nothing_more();
+    e.wait(500);
+    assert_eq!(e.says_registration(new).user_transport, at(&[5, 6, 7]));
+    e.says_nothing_more();
+    e.hears(new, &accepted());
+    e.closes(old, Ending::Graceful);
+    e.reports(Event::Registered { home: None });
+    e.says_nothing_more();
+}
+
+#[test]
+fn an_address_that_is_gone_is_told_over_the_link_there_is() {
+    let (mut e, link) = registered_over_sctp();
+    e.call(|e, now| e.readdress(now, at(&[5, 6])));
+    let new = e.opens_to(&crate::listen::sctp(1));
+    e.ended(new, Cause::Unreachable);
+    e.says_nothing_more();
+    e.call(|e, now| e.readdress(now, at(&[6])));
+    assert_eq!(e.says_registration(link).user_transport, at(&[6]));
+    e.says_nothing_more();
+}
+
+#[test]
+fn a_home_that_is_lost_while_its_link_is_renewed_is_found_again_over_the_new_one() {
+    let (mut e, old) = registered_over_sctp();
+    e.call(|e, now| e.readdress(now, at(&[6])));
+    let new = e.opens_to(&crate::listen::sctp(1));
+    e.ended(old, Cause::Lost);
+    e.reports(Event::HomeLost);
+    e.up(new);
+    e.wait(500);
+    assert_eq!(e.says_registration(new).user_transport, at(&[6]));
+}

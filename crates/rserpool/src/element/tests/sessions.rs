@@ -31,9 +31,18 @@ fn echo(text: &str) -> Message {
     Message::CookieEcho { cookie: text.into() }
 }
 
+/// A ping of a user that does not tell when the next one comes.
 fn ping(e: &mut TestElement, link: LinkId) {
-    e.hears_bytes(link, Ppid::LINK, Frame::Ping([1; 8]).emit());
-    assert_eq!(e.says_bytes(link), (Ppid::LINK, Frame::Pong([1; 8]).emit()));
+    e.hears_bytes(link, Ppid::LINK, Frame::Ping([0, 0, 0, 0, 1, 2, 3, 4]).emit());
+    assert_eq!(e.says_bytes(link), (Ppid::LINK, Frame::Pong([0, 0, 0, 0, 1, 2, 3, 4]).emit()));
+}
+
+/// A ping of one that does.
+fn ping_of(e: &mut TestElement, link: LinkId, pause: Duration) {
+    let bytes = Frame::ping(1, pause).emit();
+    let Some(Frame::Ping(content)) = Frame::parse(&bytes) else { unreachable!() };
+    e.hears_bytes(link, Ppid::LINK, bytes);
+    assert_eq!(e.says_bytes(link), (Ppid::LINK, Frame::Pong(content).emit()));
 }
 
 #[test]
@@ -153,6 +162,28 @@ fn a_user_with_slow_pings_is_given_four_of_its_own_pauses() {
     assert_eq!(e.node.session_count(), 1);
     e.wait(1);
     assert_eq!(e.node.session_count(), 0);
+}
+
+#[test]
+fn a_user_that_tells_its_habit_is_missed_after_its_first_ping() {
+    for (told, limit) in [(250, 1_000), (5_000, 20_000), (u64::MAX, 240_000)] {
+        let (mut e, link) = serving();
+        ping_of(&mut e, link, Duration::from_millis(told));
+        e.wait(limit - 1);
+        assert_eq!(e.node.session_count(), 1, "{told}");
+        e.wait(1);
+        e.closes(link, Ending::Abort);
+        e.says_nothing_more();
+        assert_eq!(self::told(&e), [Told::Opened(1), Told::Closed(1)]);
+    }
+}
+
+#[test]
+fn a_user_that_pings_once_and_does_not_tell_its_habit_may_be_silent() {
+    let (mut e, link) = serving();
+    ping(&mut e, link);
+    e.wait(3_600_000);
+    assert_eq!(e.node.session_count(), 1);
 }
 
 #[test]

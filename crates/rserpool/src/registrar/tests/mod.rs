@@ -1,11 +1,13 @@
 //! One registrar on a bench: tests tell it facts and listen to everything it says, and to its silence.
 
+mod distance;
 mod hostile;
 mod peers;
 mod registration;
 mod replication;
 mod scope;
 mod startup;
+mod suggestion;
 mod takeover;
 mod watching;
 

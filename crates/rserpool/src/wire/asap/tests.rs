@@ -125,6 +125,37 @@ fn handle_resolution_response() {
 }
 
 #[test]
+fn a_selection_is_a_handle_resolution_response_as_far_as_it_fits() {
+    let pool = handle("EchoPool");
+    let watched = |id, load| PoolElement {
+        asap_transport: Some(sctp(3863, TransportUse::Data, "10.0.0.1")),
+        asap_tcp: Some(std::net::SocketAddr::new(ip("10.0.0.1"), 3863)),
+        ..element(id, 7, 12_000, Policy::LeastUsed { load: crate::Load(load) })
+    };
+    let elements: Vec<PoolElement> = (1..=200).map(|id| watched(id, id * 1_000)).collect();
+    let said = |octets_max, elements: &[PoolElement]| {
+        let mut selection = Selection::new(&pool, octets_max);
+        elements.iter().for_each(|element| selection.push(element));
+        selection.finish()
+    };
+    let response = |elements: &[PoolElement]| {
+        let shown = elements.iter().cloned();
+        let elements = shown.map(|one| PoolElement { asap_transport: None, asap_tcp: None, ..one }).collect();
+        let answer =
+            Resolution::Elements { policy: Some(Policy::LeastUsed { load: crate::Load(1_000) }), elements };
+        Message::HandleResolutionResponse { accepted: false, handle: pool, answer }.emit()
+    };
+    assert_eq!(said(60_000, &[]), None);
+    assert_eq!(said(60_000, &elements[..1]), Some(response(&elements[..1])));
+    assert_eq!(said(60_000, &elements[..3]), Some(response(&elements[..3])));
+    assert_eq!(said(60_000, &elements), Some(response(&elements[..ELEMENTS_MAX])));
+    let three = response(&elements[..3]).len();
+    assert_eq!(said(three, &elements), Some(response(&elements[..3])));
+    assert_eq!(said(three - 1, &elements), Some(response(&elements[..2])));
+    assert_eq!(said(40, &elements), None);
+}
+
+#[test]
 fn a_handle_resolution_response_is_an_error_or_elements_but_never_both() {
     let error = "000c 0008 0009 0004";
     let entry =

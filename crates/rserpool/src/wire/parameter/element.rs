@@ -90,12 +90,21 @@ impl PoolElement {
         Ok(element)
     }
 
+    /// Writes the parameter as users get it: where registrars reach the element is not for them.
+    pub(in super::super) fn emit_for_users(&self, w: &mut Writer<'_>) {
+        w.parameter(kind::POOL_ELEMENT, |w| self.emit_service(w));
+    }
+
+    fn emit_service(&self, w: &mut Writer<'_>) {
+        w.put_u32(self.id.0).put_u32(self.home.0).put_u32(self.life.0);
+        self.user_transport.emit(w);
+        emit_policy(w, &self.policy);
+    }
+
     /// Writes the parameter.
     pub(in super::super) fn emit(&self, w: &mut Writer<'_>) {
         w.parameter(kind::POOL_ELEMENT, |w| {
-            w.put_u32(self.id.0).put_u32(self.home.0).put_u32(self.life.0);
-            self.user_transport.emit(w);
-            emit_policy(w, &self.policy);
+            self.emit_service(w);
             if let Some(transport) = &self.asap_transport {
                 transport.emit(w);
             }

@@ -38,6 +38,18 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Where it is reached, the preferred address first; none of an opaque one.
+    pub fn addresses(&self) -> &[IpAddr] {
+        match self {
+            Self::Sctp { addresses, .. } => addresses,
+            Self::Dccp { address, .. }
+            | Self::Tcp { address, .. }
+            | Self::Udp { address, .. }
+            | Self::UdpLite { address, .. } => std::slice::from_ref(address),
+            Self::Opaque(_) => &[],
+        }
+    }
+
     /// Reads the transport parameter that has to come next, of whatever type.
     pub(in super::super) fn parse(r: &mut Reader<'_>) -> Result<Self, WireError> {
         let wanted = kind::SCTP;
