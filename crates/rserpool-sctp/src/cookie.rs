@@ -11,7 +11,8 @@
 //! else. Its key changes every hour and follows from the time in the cookie: a cookie made just before the change is
 //! still good just after, and nothing has to be kept.
 
-use crate::packet::{Ports, array, parameters};
+use crate::packet::{Ports, array, emit_parameter, parameters};
+use crate::scope::{ADDRESSES_MAX, is_useful};
 use crate::secret::{Hmac256, Secret};
 use hmac::Mac;
 use rserpool::Time;
@@ -24,8 +25,9 @@ pub(crate) const LIFE: Duration = Duration::from_secs(60);
 /// How long a key is used.
 const KEY_LIFE: Duration = Duration::from_secs(3600);
 
-/// How many addresses of the other side are remembered.
-pub(crate) const ADDRESSES_MAX: usize = 16;
+/// Parameter types of addresses (RFC 9260 §3.3.2.1).
+const IPV4_ADDRESS: u16 = 5;
+const IPV6_ADDRESS: u16 = 6;
 
 const TRAILER: usize = 1 + 4 + 8 + 32;
 
@@ -51,7 +53,7 @@ pub(crate) struct Opened {
 
 /// Wraps the engine's cookie, answering an INIT with this value.
 pub(crate) fn wrap(secret: &Secret, now: Time, holder: Holder, init: &[u8], inner: &[u8]) -> Vec<u8> {
-    let addresses = listed_addresses(init);
+    let addresses = listed_addresses(init, holder.remote.ip());
     let millis = now.since(Time::ZERO).as_millis() as u64;
     let mut out = inner.to_vec();
     for address in &addresses {
@@ -85,23 +87,31 @@ pub(crate) fn open(secret: &Secret, now: Time, holder: Holder, cookie: &[u8]) ->
     })
 }
 
-/// The addresses in an INIT or INIT ACK (RFC 9260 §3.3.2.1, §5.1.2), the first [`ADDRESSES_MAX`], none twice. One that
-/// cannot be a host's is left out.
-pub(crate) fn listed_addresses(init: &[u8]) -> Vec<IpAddr> {
+/// The addresses in an INIT or INIT ACK that came from `from` (RFC 9260 §3.3.2.1, §5.1.2): the first
+/// [`ADDRESSES_MAX`] of those that may mean something to us, none twice.
+pub(crate) fn listed_addresses(init: &[u8], from: IpAddr) -> Vec<IpAddr> {
     let mut listed = Vec::new();
     for (kind, value) in parameters(init) {
         let address: IpAddr = match (kind, value.len()) {
-            (5, 4) => Ipv4Addr::from(array::<4>(value, 0).expect("four octets")).into(),
-            (6, 16) => Ipv6Addr::from(array::<16>(value, 0).expect("sixteen octets")).into(),
+            (IPV4_ADDRESS, 4) => Ipv4Addr::from(array::<4>(value, 0).expect("four octets")).into(),
+            (IPV6_ADDRESS, 16) => Ipv6Addr::from(array::<16>(value, 0).expect("sixteen octets")).into(),
             _ => continue,
         };
-        let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
-        let host = !(address.is_unspecified() || address.is_multicast() || broadcast);
-        if host && listed.len() < ADDRESSES_MAX && !listed.contains(&address) {
+        if is_useful(address, from) && listed.len() < ADDRESSES_MAX && !listed.contains(&address) {
             listed.push(address);
         }
     }
     listed
+}
+
+/// Writes addresses as parameters of an INIT or INIT ACK.
+pub(crate) fn list_addresses(addresses: &[IpAddr], out: &mut Vec<u8>) {
+    for address in addresses {
+        match address {
+            IpAddr::V4(v4) => emit_parameter(IPV4_ADDRESS, &v4.octets(), out),
+            IpAddr::V6(v6) => emit_parameter(IPV6_ADDRESS, &v6.octets(), out),
+        }
+    }
 }
 
 fn mac(secret: &Secret, millis: u64, holder: Holder, said: &[u8]) -> Hmac256 {

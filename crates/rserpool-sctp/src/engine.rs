@@ -1,8 +1,9 @@
 //! One association as the crate `dcsctp` sees it: the only file that knows that crate.
 //!
 //! The engine does what RFC 9260 asks of an association with a single path: handshake, retransmission, congestion
-//! control, fragments and messages, heartbeats, shutdown. It is pure like everything here: packets and time go in, a
-//! [`Turn`] comes out. Its peculiarities are met here:
+//! control, fragments and messages, shutdown. It is pure like everything here: packets and time go in, a [`Turn`] comes
+//! out. Where its packets go, when a path is dead and heartbeats are the business of `mux/paths.rs`. Its peculiarities are
+//! met here:
 //!
 //! * Its timers count from the moment they were due, not from when they fired. After the process was held up for some
 //!   seconds, all retransmissions would be used up at once and a living peer declared lost. So its clock stands still
@@ -169,8 +170,9 @@ fn options(config: &Config, ports: Ports) -> Options {
         t2_shutdown_timeout: config.rto_initial,
         max_timer_backoff_duration: Some(config.rto_max),
         max_init_retransmits: Some(config.init_retransmits_max),
-        max_retransmissions: Some(config.retransmits_max),
-        heartbeat_interval: config.heartbeat_interval.max(2 * config.rto_initial),
+        // It would count the timeouts of all paths together, and never ask but one.
+        max_retransmissions: None,
+        heartbeat_interval: Duration::ZERO,
         delayed_ack_max_timeout: config.sack_delay,
         // Every message here is to arrive: nothing is ever given up while the association lives.
         enable_partial_reliability: false,

@@ -27,16 +27,35 @@
 //!
 //! # Several addresses
 //!
-//! What is not here yet: sending to more than one address of a peer. Its other addresses are known, what comes from them
-//! is heard, HEARTBEATs from there are answered there, and data from there moves the association there; but it is the
-//! peer who has to notice that a path is dead.
+//! Both ends may have several addresses, ours by having a UDP socket at each ([`Mux::bind`]). They list them to each other
+//! when they meet (RFC 9260 §5.1.2), as far as an address means something to the other. Then:
+//!
+//! * An address gets nothing but heartbeats with a nonce until it has answered one (§5.4), and all of these together have a
+//!   limit: a list that lies makes nobody flood a victim. Of the addresses of a `connect`, too, only the one that
+//!   answered is believed; §5.4 would believe all, but they come from registrations.
+//! * New data takes the primary path; what is not acknowledged in time takes another one, and after that first timeout
+//!   so does new data. So a path that is cut silently costs one timeout (0.2 s with the default settings). Acknowledgements
+//!   go back to where the data came from, and answers to where the question came from.
+//! * Idle and doubtful paths are asked by heartbeats. One that leaves too many unanswered is unreachable, one that
+//!   answers is used again: [`Event::Path`] tells. The association is lost when all its paths are.
+//! * A new INIT is an old acquaintance if any of its addresses is known to be that one's (§5.1.2 D), but it may not bring
+//!   new addresses along (§5.2.2), or anybody could end the association of another.
+//!
+//! All of this is outside of the engine, which knows a single path: round-trip times of data, and the congestion window,
+//! are common to all paths. On a change-over it starts slowly, as after any timeout. A path that lets small packets
+//! through and drops large ones is used again and again, at one timeout per attempt. Addresses cannot change while an
+//! association lives (RFC 5061 is not spoken).
 
 mod cookie;
 mod engine;
 mod mux;
 mod packet;
 mod path;
+mod scope;
 mod secret;
 
-pub use mux::{AssocId, Config, ConnectError, Event, Mux, Peer, SendError, Transmit, Why};
+pub use mux::{
+    AssocId, CANDIDATES_MAX, Config, ConnectError, Event, Mux, PathState, PathStatus, Peer, SendError,
+    Transmit, Why,
+};
 pub use path::{Path, UDP_PORT, udp_ports};

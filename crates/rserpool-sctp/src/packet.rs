@@ -13,6 +13,7 @@ pub(crate) mod kind {
     pub const INIT: u8 = 1;
     pub const INIT_ACK: u8 = 2;
     pub const SACK: u8 = 3;
+    pub const HEARTBEAT: u8 = 4;
     pub const HEARTBEAT_ACK: u8 = 5;
     pub const ABORT: u8 = 6;
     pub const SHUTDOWN: u8 = 7;
@@ -87,6 +88,11 @@ impl<'a> Packet<'a> {
     /// The type of the first chunk.
     pub fn first(&self) -> u8 {
         self.bytes.get(HEADER).copied().unwrap_or_default()
+    }
+
+    /// The TSNs of its data, in order.
+    pub fn tsns(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.chunks().filter(|chunk| chunk.kind == kind::DATA).map(|chunk| be32(chunk.value, 0))
     }
 
     pub fn has(&self, kind: u8) -> bool {

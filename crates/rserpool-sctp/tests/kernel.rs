@@ -3,7 +3,7 @@
 mod world;
 
 use rserpool::{Ppid, Time};
-use rserpool_sctp::{Config, Event, Mux, Path, Peer, SendError, Why};
+use rserpool_sctp::{Config, Event, Mux, Path, PathState, Peer, SendError, Why};
 use world::reseal;
 
 /// Port 55486 to 3863, tag 0: INIT with tag f48937b0, 10 streams out, 65535 in; Supported Address Types,
@@ -94,7 +94,7 @@ fn an_init_of_linux_is_answered_and_its_cookie_accepted() {
     // And from anywhere else not at all.
     mux.input(NOW, Path { socket: 4, remote: "10.99.2.4:9899".parse().unwrap() }, &heartbeat);
     assert_eq!(mux.poll_output(), None);
-    // Data goes to the first until data comes from the second.
+    // Data goes to the first, although the other side has begun to use the second.
     let mut sack = echo[..12].to_vec();
     sack.extend([3, 0, 0, 16]);
     sack.extend(&first[16..20]);
@@ -103,7 +103,7 @@ fn an_init_of_linux_is_answered_and_its_cookie_accepted() {
     mux.input(NOW, second, &sack);
     assert_eq!(mux.buffered(), 0);
     assert_eq!(mux.send(NOW, assoc, 0, Ppid::ASAP, vec![2]), Ok(()));
-    assert_eq!(mux.poll_output().map(|out| out.path), Some(second));
+    assert_eq!(mux.poll_output().map(|out| out.path), Some(from));
 }
 
 #[test]
@@ -136,4 +136,65 @@ fn an_init_ack_of_linux_gets_its_cookie_back() {
     mux.input(NOW, to, &abort);
     assert_eq!(mux.poll_event(), Some(Event::Closed { assoc, why: Why::Aborted }));
     assert_eq!((mux.poll_event(), mux.poll_output(), mux.deadline()), (None, None, None));
+}
+
+#[test]
+fn our_addresses_are_listed_and_confirmed_in_the_words_of_the_rfc() {
+    let mut mux = Mux::new(Config::default(), [3; 32]);
+    mux.bind(0, 55_486, &["10.99.0.2".parse().unwrap(), "fd99::2".parse().unwrap()]);
+    mux.bind(1, 55_486, &["10.99.1.2".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
+    let to = Path { socket: 0, remote: "10.99.0.1:9899".parse().unwrap() };
+    mux.connect(NOW, 55_486, 3863, &[to]).expect("connects");
+    let init = output(&mut mux);
+    // At the end of the INIT: the socket's own first; loopback means nothing to the other side (RFC 9260 §3.3.2.1).
+    let listed = [
+        [0, 5, 0, 8, 10, 99, 0, 2].to_vec(),
+        [&[0, 6, 0, 20, 0xfd, 0x99][..], &[0; 13], &[2]].concat(),
+        [0, 5, 0, 8, 10, 99, 1, 2].to_vec(),
+    ]
+    .concat();
+    assert!(init.ends_with(&listed), "{init:02x?}");
+    assert_eq!(usize::from(init[14]) << 8 | usize::from(init[15]), init.len() - 12);
+
+    // Linux lists a second address, which gets a HEARTBEAT from the socket that is nearer to it.
+    mux.input(NOW, to, &patched(octets(INIT_ACK), 4, &init[16..20]));
+    let _echo = output(&mut mux);
+    let mut cookie_ack = octets("0f17d8be 00000000 00000000 0b000004");
+    cookie_ack[4..8].copy_from_slice(&init[16..20]);
+    reseal(&mut cookie_ack);
+    mux.input(NOW, to, &cookie_ack);
+    assert!(matches!(mux.poll_event(), Some(Event::Up { .. })));
+    mux.wake(NOW);
+    let asked = mux.poll_output().expect("a HEARTBEAT");
+    assert_eq!(asked.path, Path { socket: 1, remote: "10.99.1.1:9899".parse().unwrap() });
+    assert_eq!(asked.bytes[4..8], [0x82, 0x9a, 0xe3, 0xcf]);
+    // RFC 9260 §3.3.5: one Heartbeat Info parameter; in it a nonce of 64 bits and the address.
+    assert_eq!(asked.bytes[12..20], [4, 0, 0, 32, 0, 1, 0, 28]);
+    assert_eq!(asked.bytes[28..], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 99, 1, 1]);
+
+    // The answer confirms it; one with another nonce does not.
+    let mut answer = [&asked.bytes[2..4], &asked.bytes[..2], &init[16..20], &asked.bytes[8..]].concat();
+    answer[12] = 5;
+    let wrong = patched(answer.clone(), 20, &[!answer[20]]);
+    mux.input(NOW, asked.path, &wrong);
+    assert_eq!(mux.poll_event(), None);
+    reseal(&mut answer);
+    mux.input(NOW, asked.path, &answer);
+    let Some(Event::Path { remote, state, .. }) = mux.poll_event() else { panic!("not confirmed") };
+    assert_eq!((remote, state), (asked.path.remote, PathState::Confirmed));
+}
+
+#[test]
+fn a_host_name_in_the_place_of_an_address_is_refused() {
+    let mut mux = Mux::new(Config::default(), [4; 32]);
+    mux.listen(3863);
+    let mut init = octets(&(INIT.to_owned() + "000b0008 612e6200"));
+    init[15] += 8;
+    reseal(&mut init);
+    mux.input(NOW, Path { socket: 0, remote: "10.99.0.4:9899".parse().unwrap() }, &init);
+    // An ABORT with the tag of the INIT and cause 5, which shows the name (RFC 9260 §3.3.2.1.4, §3.3.10.5).
+    let abort = output(&mut mux);
+    assert_eq!(abort[4..8], [0xf4, 0x89, 0x37, 0xb0]);
+    assert_eq!(abort[12..], [6, 0, 0, 16, 0, 5, 0, 12, 0, 11, 0, 8, 0x61, 0x2e, 0x62, 0]);
+    assert_eq!(mux.associations(), 0);
 }

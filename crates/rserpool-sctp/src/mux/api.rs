@@ -1,9 +1,10 @@
 //! What goes into a [`Mux`](super::Mux) and comes out of it.
 
+use super::PathState;
 use crate::Path;
 use rserpool::Ppid;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The name of an association. Never used twice in one [`Mux`](super::Mux).
@@ -13,8 +14,9 @@ pub struct AssocId(pub u64);
 /// The other end of an association.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its addresses: first the one in use, then others it listed when it introduced itself (RFC 9260 §5.1.2). Never
-    /// empty; at most 16.
+    /// Its addresses: first the one in use, then others it listed when it introduced itself (RFC 9260 §5.1.2), as far as
+    /// they may mean something here. Never empty; at most 16. That the others are its own is not certain before
+    /// [`PathState::Confirmed`] says so.
     pub addresses: Vec<IpAddr>,
     /// Its SCTP port.
     pub port: u16,
@@ -62,6 +64,15 @@ pub enum Event {
         /// On this association.
         assoc: AssocId,
     },
+    /// Something has become of one of the paths. The association goes on.
+    Path {
+        /// On this association.
+        assoc: AssocId,
+        /// The path to this address of the other side.
+        remote: SocketAddr,
+        /// What it is now.
+        state: PathState,
+    },
     /// The association is no more.
     Closed {
         /// This one.
@@ -81,7 +92,7 @@ pub enum Why {
     Local,
     /// The other side aborted it, does not know it (RFC 9260 §9.1, §8.4), or broke the protocol.
     Aborted,
-    /// The other side fell silent (RFC 9260 §8.1).
+    /// The other side fell silent, on all paths (RFC 9260 §8.1).
     Lost,
     /// It could not be opened: nobody answered, or everybody refused.
     Unreachable,
@@ -173,10 +184,11 @@ pub struct Config {
     pub rto_max: Duration,
     /// INITs sent again before giving up (Max.Init.Retransmits); each waits twice as long as the one before.
     pub init_retransmits_max: u32,
-    /// Timeouts in a row, of data or heartbeats, before the other side counts as lost (Association.Max.Retrans).
+    /// Timeouts in a row, of data or heartbeats, that a path may have (Path.Max.Retrans). With one more it is unreachable;
+    /// when all paths are, the other side counts as lost. A path with a single timeout is avoided already while another
+    /// has none.
     pub retransmits_max: u32,
-    /// Pause between heartbeats on an idle association. Raised to twice `rto_initial` where it is shorter: the engine
-    /// would re-arm the timeout before it can fire, and never notice an idle peer's death.
+    /// Pause between heartbeats on an idle path (HB.interval). Never shorter than `rto_min`.
     pub heartbeat_interval: Duration,
     /// Longest delay of an acknowledgement.
     pub sack_delay: Duration,

@@ -1,9 +1,11 @@
 //! What the stack knows of one association besides its engine.
 
 use super::Config;
+use super::paths::Paths;
+use super::sockets::Sockets;
+use crate::Path;
 use crate::engine::{Engine, Turn, watermark};
 use crate::packet::{Chunk, Packet, Ports, be32, kind, lone};
-use crate::{Path, cookie};
 use rserpool::{Ppid, Time};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -29,8 +31,6 @@ pub(super) enum Verdict {
     Refused,
     /// The first answer to our INIT.
     Answered,
-    /// The other side now is where this came from.
-    Moved,
     /// No more than its content.
     Plain,
 }
@@ -39,16 +39,20 @@ pub(super) enum Verdict {
 pub(super) struct Association {
     pub ports: Ports,
     pub engine: Engine,
-    /// Where packets go. While being opened: meaningful once `answered`.
-    pub path: Path,
+    /// Where packets go. While being opened: the path of the handshake, meaningful once `answered`.
+    pub paths: Paths,
     /// The paths that were tried and have not refused. Empty if the other side opened it.
     pub candidates: Vec<Path>,
-    /// Somebody sent an INIT ACK, from `path`.
+    /// INITs sent, the first one not counted.
+    pub inits_repeated: u32,
+    /// Somebody sent an INIT ACK.
     pub answered: bool,
     pub up: bool,
     pub inbound: bool,
     /// What the other side listed as its addresses.
     pub listed: Vec<IpAddr>,
+    /// The tag that its packets carry.
+    pub peer_tag: u32,
     /// The tags it is found by.
     pub tags: Vec<u32>,
     /// The addresses it is found by.
@@ -80,12 +84,14 @@ impl Association {
         Self {
             ports,
             engine: Engine::new(config, ports),
-            path,
+            paths: Paths::new(path),
+            inits_repeated: 0,
             answered: false,
             up: false,
             inbound: candidates.is_empty(),
             candidates,
             listed: Vec::new(),
+            peer_tag: 0,
             tags: Vec::new(),
             remotes: Vec::new(),
             waiting: VecDeque::new(),
@@ -109,8 +115,6 @@ impl Association {
     /// What a packet with the right tag means.
     pub fn judge(&self, from: Path, packet: &Packet<'_>) -> Verdict {
         let (abort, answer) = (packet.has(kind::ABORT), packet.first() == kind::INIT_ACK);
-        let elsewhere = from.remote != self.path.remote;
-        let tried = self.candidates.iter().any(|candidate| candidate.remote == from.remote);
         if !self.knows(from.remote.ip()) {
             return Verdict::Ignore;
         }
@@ -121,8 +125,13 @@ impl Association {
                 _ => Verdict::Plain,
             };
         }
-        // A second answer, or a late refusal, from a place that was tried in vain.
-        if answer || (abort && elsewhere && tried) {
+        // A second answer; a late refusal from a place that was tried in vain; or somebody says no who was listed as the
+        // other side and is not.
+        let usual = from.remote == self.paths.current().remote
+            || self.paths.confirmed().any(|confirmed| confirmed == from.remote);
+        let tried = self.candidates.iter().any(|candidate| candidate.remote == from.remote);
+        let foreign = tried || self.up && !self.paths.has_confirmed(from.remote.ip());
+        if answer || abort && !usual && foreign {
             return Verdict::Ignore;
         }
         if !self.up {
@@ -130,33 +139,21 @@ impl Association {
             let early = packet.has(kind::DATA) && packet.first() != kind::COOKIE_ACK;
             return if early { Verdict::Ignore } else { Verdict::Plain };
         }
-        // RFC 6951 §5.4: the UDP port follows what is heard. Another of its addresses is used once it uses it.
-        let same_host = from.remote.ip() == self.path.remote.ip();
-        if elsewhere && (same_host || packet.has(kind::DATA) || packet.has(kind::SACK)) {
-            return Verdict::Moved;
-        }
         Verdict::Plain
     }
 
     /// Somebody answered our INIT, or showed a cookie we gave to an INIT of its own. It listed these addresses.
     pub fn answered_from(&mut self, from: Path, listed: Vec<IpAddr>) {
-        self.path = from;
+        self.paths = Paths::new(from);
         self.listed = listed;
         self.answered = true;
     }
 
     /// True if this is one of the other side's addresses, as far as we know them.
-    fn knows(&self, ip: IpAddr) -> bool {
-        self.path.remote.ip() == ip
+    pub fn knows(&self, ip: IpAddr) -> bool {
+        self.paths.knows(ip)
             || self.listed.contains(&ip)
             || self.candidates.iter().any(|candidate| candidate.remote.ip() == ip)
-    }
-
-    /// Its addresses: the one in use first, none twice.
-    pub fn addresses(&self) -> Vec<IpAddr> {
-        let in_use = self.path.remote.ip();
-        let others = self.listed.iter().copied().filter(|&ip| ip != in_use);
-        std::iter::once(in_use).chain(others).take(cookie::ADDRESSES_MAX).collect()
     }
 
     /// What a message of this size counts while it waits.
@@ -183,7 +180,11 @@ impl Association {
     }
 
     /// It is established. True the first time.
-    pub fn established(&mut self) -> bool {
+    pub fn established(&mut self, now: Time, config: &Config, sockets: &Sockets) -> bool {
+        if !self.up {
+            let path = self.paths.current();
+            self.paths.begin(now, config, sockets, path, &self.listed);
+        }
         self.streams = self.engine.streams().max(1);
         !std::mem::replace(&mut self.up, true)
     }
@@ -193,7 +194,11 @@ impl Association {
     /// A SHUTDOWN is kept back while messages of ours wait: the engine would answer it as soon as what is in flight is
     /// acknowledged, and forget what is queued, although RFC 9260 §9.2 wants everything delivered first. It becomes a
     /// SACK until then, for the other side may acknowledge our data in no other way (RFC 9260 §9.2).
-    pub fn hear(&mut self, now: Time, packet: &Packet<'_>) {
+    pub fn hear(&mut self, now: Time, config: &Config, packet: &Packet<'_>) {
+        for chunk in packet.chunks().filter(|chunk| matches!(chunk.kind, kind::SACK | kind::SHUTDOWN)) {
+            // Both begin with the Cumulative TSN Ack.
+            self.paths.acknowledged(be32(chunk.value, 0), config);
+        }
         for chunk in packet.chunks().filter(|chunk| chunk.kind == kind::DATA) {
             let octets = chunk.value.len().saturating_sub(12);
             self.held += octets;

@@ -1,6 +1,7 @@
 //! Packets for an association: whose they are, and whether they are heard.
 
 use super::association::Verdict;
+use super::settle::Occasion;
 use super::{AssocId, Mux, Why};
 use crate::engine::Turn;
 use crate::packet::{Packet, REFLECTED, array, kind};
@@ -38,21 +39,31 @@ impl Mux {
             }
             Verdict::Answered => {
                 let init_ack = packet.chunks().next().map(|chunk| chunk.value).unwrap_or_default();
-                association.answered_from(from, cookie::listed_addresses(init_ack));
+                association.answered_from(from, cookie::listed_addresses(init_ack, from.remote.ip()));
                 self.secret.seed_engine();
             }
-            Verdict::Moved => self.move_to(id, from),
+            Verdict::Plain if association.up => {
+                let moved = association.paths.hears(from, packet.has(kind::DATA));
+                for chunk in packet.chunks().filter(|chunk| chunk.kind == kind::HEARTBEAT_ACK) {
+                    // Its first parameter is Heartbeat Info (RFC 9260 §3.3.6): ours, unchanged.
+                    let info = chunk.value.get(4..).unwrap_or_default();
+                    association.paths.answered(now, &self.config, info);
+                }
+                if moved {
+                    self.find_by_address(id);
+                }
+            }
             Verdict::Plain => {}
         }
         let turn = self.hear(now, packet, id);
-        self.carry_out(now, id, Some(from), turn);
+        self.carry_out(now, id, Occasion::Answer(from), turn);
     }
 
     /// Lets the engine hear a packet. The caller takes its turn.
     pub(super) fn hear(&mut self, now: Time, packet: &Packet<'_>, id: AssocId) -> Turn {
         let Some(association) = self.associations.get_mut(&id) else { return Turn::default() };
         let before = association.buffered();
-        association.hear(now, packet);
+        association.hear(now, &self.config, packet);
         self.buffered = self.buffered + association.buffered() - before;
         association.engine.turn()
     }

@@ -10,18 +10,24 @@
 //! one under a new name, since what was under way is lost.
 
 use super::association::Association;
+use super::settle::Occasion;
 use super::{AssocId, Mux, Transmit, Why};
 use crate::Path;
 use crate::cookie::{self, Holder, Opened};
 use crate::engine::Engine;
 use crate::packet::{Chunk, Packet, Ports, be32, emit_parameter, kind, lone, parameters};
 use rserpool::Time;
+use std::net::{IpAddr, SocketAddr};
 
 /// Parameter type of a State Cookie (RFC 9260 §3.3.3.1).
 const STATE_COOKIE: u16 = 7;
 /// Error causes (RFC 9260 §3.3.10).
 const STALE_COOKIE: u16 = 3;
 const OUT_OF_RESOURCE: u16 = 4;
+const UNRESOLVABLE_ADDRESS: u16 = 5;
+const NEW_ADDRESSES: u16 = 11;
+/// Parameter type of a Host Name Address (RFC 9260 §3.3.2.1.4), which nobody may send any more.
+const HOST_NAME: u16 = 11;
 
 impl Mux {
     /// Somebody wants an association.
@@ -34,9 +40,30 @@ impl Mux {
         if packet.tag() != 0 || chunks.next().is_some() || init.len() < 16 || peer_tag == 0 {
             return;
         }
+        if let Some((kind, name)) = parameters(init).find(|&(kind, _)| kind == HOST_NAME) {
+            let (mut parameter, mut cause) = (Vec::new(), Vec::new());
+            emit_parameter(kind, name, &mut parameter);
+            emit_parameter(UNRESOLVABLE_ADDRESS, &parameter, &mut cause);
+            return self.refuse(now, from, ports, peer_tag, &cause);
+        }
         self.secret.seed_engine();
-        if let Some(&id) = self.by_address.get(&(from.remote, ports)) {
+        // RFC 9260 §5.1.2 D: one of its addresses is enough to know it; but only those count that have proved to be its.
+        let listed = cookie::listed_addresses(init, from.remote.ip());
+        let known_by = |ip: &IpAddr| self.by_address.get(&(SocketAddr::new(*ip, from.remote.port()), ports));
+        let existing =
+            self.by_address.get(&(from.remote, ports)).or_else(|| listed.iter().find_map(known_by));
+        if let Some(&id) = existing {
             let Some(association) = self.associations.get_mut(&id) else { return };
+            // RFC 9260 §5.2.1, §5.2.2: or anybody could restart the association of another by claiming its address.
+            let all = listed.iter().copied().filter(|&ip| ip != from.remote.ip());
+            let all = std::iter::once(from.remote.ip()).chain(all);
+            let added: Vec<IpAddr> = all.filter(|&ip| !association.knows(ip)).collect();
+            if association.answered && !added.is_empty() {
+                let (mut addresses, mut cause) = (Vec::new(), Vec::new());
+                cookie::list_addresses(&added, &mut addresses);
+                emit_parameter(NEW_ADDRESSES, &addresses, &mut cause);
+                return self.refuse(now, from, ports, peer_tag, &cause);
+            }
             association.engine.input(now, packet.bytes());
             for answer in association.engine.turn().packets {
                 self.answer_init(now, from, ports, init, answer);
@@ -55,6 +82,7 @@ impl Mux {
     /// Sends what an engine answers to an INIT, the cookie wrapped.
     fn answer_init(&mut self, now: Time, from: Path, ports: Ports, init: &[u8], answer: Vec<u8>) {
         let holder = Holder { remote: from.remote, ports };
+        let ours = self.sockets.listed_to(from.socket, from.remote.ip());
         let wrapped = Packet::trusted(&answer).rewritten(|chunk, out| {
             if chunk.kind != kind::INIT_ACK {
                 return chunk.emit(out);
@@ -68,6 +96,7 @@ impl Mux {
                     emit_parameter(kind, content, &mut value);
                 }
             }
+            cookie::list_addresses(&ours, &mut value);
             Chunk { value: &value, ..chunk }.emit(out);
         });
         self.outputs.push_back(Transmit { path: from, bytes: wrapped });
@@ -118,7 +147,7 @@ impl Mux {
             self.end(id, Why::Restarted);
             self.accept(now, from, plain, opened);
         } else {
-            self.carry_out(now, id, Some(from), turn);
+            self.carry_out(now, id, Occasion::Answer(from), turn);
         }
     }
 
@@ -130,13 +159,14 @@ impl Mux {
         }
         let mut association = Association::new(&self.config, ports, from, Vec::new());
         association.listed = opened.addresses;
+        association.answered = true;
         self.secret.seed_engine();
-        association.hear(now, plain);
+        association.hear(now, &self.config, plain);
         if association.engine.is_closed() {
             return;
         }
         let id = self.insert(association);
-        self.settle(now, id, Some(from));
+        self.settle(now, id, Occasion::Answer(from));
     }
 
     /// Whether one more association is welcome; if not, the error causes to say so with.

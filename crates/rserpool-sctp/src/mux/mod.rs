@@ -6,35 +6,43 @@
 //! ```text
 //!            INIT, COOKIE ECHO --> handshake.rs --.
 //!  input ->  known tag ----------> delivery.rs ---+--> engine --> settle.rs --> outputs, events, timers
-//!            else ---------------> strangers.rs
+//!            else ---------------> strangers.rs                      '--> paths.rs: where to
 //! ```
 
 mod api;
 mod association;
 mod delivery;
 mod handshake;
+mod paths;
 mod settle;
+mod sockets;
 mod strangers;
+mod tokens;
 
 pub use api::{AssocId, Config, ConnectError, Event, Peer, SendError, Transmit, Why};
+pub use paths::{PathState, PathStatus};
 
 use crate::Path;
 use crate::packet::{Packet, Ports, kind};
 use crate::secret::Secret;
 use association::Association;
 use rserpool::{Ppid, Time, Timers};
+use settle::Occasion;
+use sockets::Sockets;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
-use strangers::Strangers;
+use std::net::{IpAddr, SocketAddr};
+use tokens::Tokens;
 
 /// Most paths tried for one association.
-const CANDIDATES_MAX: usize = 32;
+pub const CANDIDATES_MAX: usize = 32;
 
 /// What the stack waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     /// The engine has something to do.
     Engine(AssocId),
+    /// A path wants to be looked after.
+    Paths(AssocId),
     /// The receive window has been full for too long.
     Stall(AssocId),
     /// The orderly end takes too long.
@@ -50,7 +58,11 @@ pub struct Mux {
     by_tag: BTreeMap<(u32, Ports), AssocId>,
     by_address: BTreeMap<(SocketAddr, Ports), AssocId>,
     timers: Timers<Timer>,
-    strangers: Strangers,
+    sockets: Sockets,
+    /// Answers to strangers.
+    strangers: Tokens,
+    /// Heartbeats to addresses that somebody has listed and nobody confirmed.
+    probing: Tokens,
     /// The name given last.
     last: u64,
     /// How many associations are being opened from here.
@@ -78,7 +90,9 @@ impl Mux {
             by_tag: BTreeMap::new(),
             by_address: BTreeMap::new(),
             timers: Timers::default(),
-            strangers: Strangers::default(),
+            sockets: Sockets::default(),
+            strangers: Tokens::default(),
+            probing: Tokens::default(),
             last: 0,
             connecting: 0,
             buffered: 0,
@@ -109,6 +123,21 @@ impl Mux {
     /// fragments that wait for the rest.
     pub fn buffered(&self) -> usize {
         self.buffered
+    }
+
+    /// Tells where one of our UDP sockets is: its port, and the addresses at which others reach it. Sockets with the same
+    /// port are one endpoint with several addresses: it lists them to its peers, at most 16, and uses all of them.
+    ///
+    /// May be told again when addresses change; associations that exist keep what they have listed. A socket that was
+    /// never told about is used as the only one of its endpoint.
+    pub fn bind(&mut self, socket: usize, port: u16, addresses: &[IpAddr]) {
+        self.sockets.bind(socket, port, addresses);
+    }
+
+    /// The socket at this UDP port from which an address is most probably reached: the one whose own address shares most
+    /// bits with it. `None` if none at this port has its family.
+    pub fn socket_towards(&self, port: u16, remote: IpAddr) -> Option<usize> {
+        self.sockets.towards(port, remote)
     }
 
     /// Accepts associations at this SCTP port from now on.
@@ -161,7 +190,7 @@ impl Mux {
         association.engine.connect(now);
         self.connecting += 1;
         let id = self.insert(association);
-        self.settle(now, id, None);
+        self.settle(now, id, Occasion::Wish);
         Ok(id)
     }
 
@@ -196,7 +225,7 @@ impl Mux {
             return Err(SendError::Gone);
         }
         self.buffered += cost;
-        self.settle(now, assoc, None);
+        self.settle(now, assoc, Occasion::Wish);
         Ok(())
     }
 
@@ -208,12 +237,26 @@ impl Mux {
             return self.abort(now, assoc);
         }
         association.closing = true;
-        self.settle(now, assoc, None);
+        self.settle(now, assoc, Occasion::Wish);
     }
 
     /// Ends an association at once; the other side is told. [`Event::Closed`] with [`Why::Local`] follows.
     pub fn abort(&mut self, now: Time, assoc: AssocId) {
         self.end_because(now, assoc, Why::Local);
+    }
+
+    /// How the paths of an association are doing, the one of the handshake first. Empty if there is no such association.
+    pub fn paths(&self, assoc: AssocId) -> Vec<PathStatus> {
+        self.associations
+            .get(&assoc)
+            .map_or_else(Vec::new, |association| association.paths.status().collect())
+    }
+
+    /// Makes the path to one of the other side's addresses the primary one: new data goes there as long as it works. False
+    /// if there is no such association, or the address is not (yet) confirmed to be the other side's; nothing changes
+    /// then.
+    pub fn set_primary(&mut self, assoc: AssocId, ip: IpAddr) -> bool {
+        self.associations.get_mut(&assoc).is_some_and(|association| association.paths.set_primary(ip))
     }
 
     /// A datagram arrived. What it is worth is found out here; it may be anything.
@@ -261,26 +304,29 @@ impl Mux {
                 Timer::Engine(id) => {
                     if let Some(association) = self.associations.get_mut(&id) {
                         association.engine.wake(now);
-                        self.settle(now, id, None);
+                        self.settle(now, id, Occasion::Alarm);
                     }
                 }
+                Timer::Paths(id) => self.watch_paths(now, id),
                 Timer::Stall(id) => self.end_because(now, id, Why::Overflow),
                 Timer::Guard(id) => self.end_because(now, id, Why::Lost),
             }
         }
     }
 
-    /// From now on the association uses this path, and is found by it only (and by its tag).
-    fn move_to(&mut self, id: AssocId, path: Path) {
+    /// From now on the association is found by the addresses that have proved to be the other side's.
+    fn find_by_address(&mut self, id: AssocId) {
         let Some(association) = self.associations.get_mut(&id) else { return };
         let ports = association.ports;
-        association.path = path;
-        for remote in std::mem::replace(&mut association.remotes, vec![path.remote]) {
+        let remotes: Vec<SocketAddr> = association.paths.confirmed().collect();
+        for remote in std::mem::replace(&mut association.remotes, remotes.clone()) {
             if self.by_address.get(&(remote, ports)) == Some(&id) {
                 self.by_address.remove(&(remote, ports));
             }
         }
-        self.by_address.entry((path.remote, ports)).or_insert(id);
+        for remote in remotes {
+            self.by_address.entry((remote, ports)).or_insert(id);
+        }
     }
 
     /// From now on the association is found by its engine's tag. It may have two: the one of our INIT, and the one we
@@ -302,7 +348,7 @@ impl Mux {
         let id = AssocId(self.last);
         association.remotes = association.candidates.iter().map(|candidate| candidate.remote).collect();
         if association.remotes.is_empty() {
-            association.remotes.push(association.path.remote);
+            association.remotes.push(association.paths.current().remote);
         }
         for &remote in &association.remotes {
             self.by_address.entry((remote, association.ports)).or_insert(id);
@@ -318,7 +364,7 @@ impl Mux {
         let Some(association) = self.associations.get_mut(&id) else { return };
         association.engine.abort(now);
         for packet in association.engine.turn().packets {
-            self.transmit(id, None, packet);
+            self.transmit(now, id, Occasion::Wish, None, packet);
         }
         self.end(id, why);
     }
@@ -336,7 +382,7 @@ impl Mux {
                 self.by_address.remove(&(remote, association.ports));
             }
         }
-        for timer in [Timer::Engine(id), Timer::Stall(id), Timer::Guard(id)] {
+        for timer in [Timer::Engine(id), Timer::Paths(id), Timer::Stall(id), Timer::Guard(id)] {
             self.timers.clear(&timer);
         }
         self.buffered -= association.buffered();

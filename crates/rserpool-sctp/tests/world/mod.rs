@@ -1,10 +1,13 @@
 //! A virtual network for stacks: hosts with UDP sockets, and a weather of delay, loss, duplication, reordering and
 //! corruption, all from one seed.
+//!
+//! Addresses 10.N.x.x and fd0N::x are in network N. A host may be in several networks, and each may be cut, as a whole or
+//! in one direction only: what is sent there vanishes, and nobody is told.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use rserpool::{Ppid, Random, Time};
-use rserpool_sctp::{AssocId, Config, Event, Mux, Path, Transmit, Why, udp_ports};
-use std::collections::BTreeMap;
+use rserpool_sctp::{AssocId, Config, ConnectError, Event, Mux, Path, PathState, Transmit, Why, udp_ports};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -57,6 +60,15 @@ impl Host {
         self.events.iter().filter_map(closed).collect()
     }
 
+    /// What has become of paths, by the network of the other side's address.
+    pub fn paths(&self) -> Vec<(u8, PathState)> {
+        let path = |event: &Event| match event {
+            Event::Path { remote, state, .. } => Some((network(remote.ip()), *state)),
+            _ => None,
+        };
+        self.events.iter().filter_map(path).collect()
+    }
+
     /// Whole messages as stream, PPID, octets.
     pub fn messages(&self) -> Vec<(u16, Ppid, &[u8])> {
         fn message(event: &Event) -> Option<(u16, Ppid, &[u8])> {
@@ -76,6 +88,14 @@ pub struct World {
     pub weather: Weather,
     /// Nothing gets through.
     pub cut: bool,
+    /// Networks through which nothing gets.
+    pub dead: BTreeSet<u8>,
+    /// Nothing gets from this address to that.
+    pub blocked: BTreeSet<(IpAddr, IpAddr)>,
+    /// Nothing gets from one network to another.
+    pub isolated: bool,
+    /// What a network loses, in thousandths, besides what the weather does.
+    pub lossy: BTreeMap<u8, u32>,
     /// Under way: when it arrives, in which order it left, from, to, octets.
     wire: BTreeMap<(Time, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     sent: u64,
@@ -88,6 +108,14 @@ pub fn address(host: usize) -> IpAddr {
     Ipv4Addr::new(10, 0, 0, host as u8 + 1).into()
 }
 
+/// Which network an address is in.
+pub fn network(ip: IpAddr) -> u8 {
+    match ip {
+        IpAddr::V4(v4) => v4.octets()[1],
+        IpAddr::V6(v6) => v6.octets()[1],
+    }
+}
+
 impl World {
     pub fn new(seed: u64) -> Self {
         Self {
@@ -96,6 +124,10 @@ impl World {
             hosts: Vec::new(),
             weather: Weather::fair(),
             cut: false,
+            dead: BTreeSet::new(),
+            blocked: BTreeSet::new(),
+            isolated: true,
+            lossy: BTreeMap::new(),
             wire: BTreeMap::new(),
             sent: 0,
             log: Vec::new(),
@@ -109,26 +141,40 @@ impl World {
     }
 
     pub fn host_with(&mut self, ports: &[u16], config: Config) -> usize {
-        let here = self.hosts.len();
-        let mux = self.fresh_mux(ports, config);
-        let sockets = ports.iter().map(|&port| SocketAddr::new(address(here), port)).collect();
-        self.hosts.push(Host { mux, sockets, events: Vec::new() });
-        here
+        let here = address(self.hosts.len());
+        let sockets: Vec<SocketAddr> = ports.iter().map(|&port| SocketAddr::new(here, port)).collect();
+        self.host_at(&sockets, config)
     }
 
-    fn fresh_mux(&mut self, ports: &[u16], config: Config) -> Mux {
+    /// A machine with several addresses, at SCTP port 3863, with a UDP socket at each.
+    pub fn host_in(&mut self, addresses: &[&str]) -> usize {
+        let at = |text: &&str| SocketAddr::new(text.parse().expect("an address"), 3863);
+        let sockets: Vec<SocketAddr> = addresses.iter().map(at).collect();
+        self.host_at(&sockets, Config::default())
+    }
+
+    pub fn host_at(&mut self, sockets: &[SocketAddr], config: Config) -> usize {
+        let mux = self.fresh_mux(sockets, config);
+        self.hosts.push(Host { mux, sockets: sockets.to_vec(), events: Vec::new() });
+        self.hosts.len() - 1
+    }
+
+    fn fresh_mux(&mut self, sockets: &[SocketAddr], config: Config) -> Mux {
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&self.random.next_u64().to_be_bytes());
         let mut mux = Mux::new(config, secret);
-        ports.iter().for_each(|&port| mux.listen(port));
+        for (number, at) in sockets.iter().enumerate() {
+            mux.listen(at.port());
+            mux.bind(number, at.port(), &[at.ip()]);
+        }
         mux
     }
 
     /// The process dies without a word and starts again at once, at the same ports.
     pub fn restart(&mut self, host: usize) {
-        let ports: Vec<u16> = self.hosts[host].sockets.iter().map(|at| at.port()).collect();
+        let sockets = self.hosts[host].sockets.clone();
         let config = self.hosts[host].mux.config().clone();
-        self.hosts[host].mux = self.fresh_mux(&ports, config);
+        self.hosts[host].mux = self.fresh_mux(&sockets, config);
         self.hosts[host].events.clear();
     }
 
@@ -142,6 +188,33 @@ impl World {
         let assoc = self.hosts[from].mux.connect(now, local, port, &candidates).expect("connects");
         self.drain(from);
         assoc
+    }
+
+    /// Opens an association from the first port of a host to an SCTP port of another, over all their addresses.
+    pub fn connect_all(&mut self, from: usize, to: usize) -> Result<AssocId, ConnectError> {
+        let local = self.hosts[from].sockets[0].port();
+        let port = self.hosts[to].sockets[0].port();
+        let remotes: BTreeSet<IpAddr> = self.hosts[to].sockets.iter().map(|at| at.ip()).collect();
+        let mut candidates = Vec::new();
+        for ip in remotes {
+            let socket = self.hosts[from].mux.socket_towards(local, ip);
+            for udp in udp_ports(port) {
+                let remote = SocketAddr::new(ip, udp);
+                candidates.extend(socket.map(|socket| Path { socket, remote }));
+            }
+        }
+        self.with(from, |mux, now| mux.connect(now, local, port, &candidates))
+    }
+
+    /// Two hosts with these addresses and an association over all of them: both names. All paths are confirmed.
+    pub fn multi_homed(seed: u64, left: &[&str], right: &[&str]) -> (Self, AssocId, AssocId) {
+        let mut world = Self::new(seed);
+        let (a, b) = (world.host_in(left), world.host_in(right));
+        let ours = world.connect_all(a, b).expect("connects");
+        world.run_for(100 * MS);
+        let theirs = world.hosts[b].ups()[0].0;
+        world.hosts.iter_mut().for_each(|host| host.events.clear());
+        (world, ours, theirs)
     }
 
     /// Two hosts with an association between their ports 3863: both names.
@@ -177,7 +250,13 @@ impl World {
         if self.logging {
             self.log.push((self.now, from, to, bytes.clone()));
         }
-        if self.cut || self.chance(self.weather.lost) {
+        let (here, there) = (network(from.ip()), network(to.ip()));
+        let no_way = self.isolated && here != there
+            || self.dead.contains(&here)
+            || self.dead.contains(&there)
+            || self.blocked.contains(&(from.ip(), to.ip()));
+        let lossy = self.lossy.get(&there).copied().unwrap_or(0);
+        if self.cut || no_way || self.chance(self.weather.lost) || self.chance(lossy) {
             return;
         }
         let copies = 1 + u32::from(self.chance(self.weather.doubled));
