@@ -73,7 +73,7 @@ impl Node for Caller {
 }
 
 fn ports(protocol: Protocol) -> Config {
-    let at = Some(config::loopback());
+    let at = Some(config::loopback().into());
     let service = DoorAt { at, tcp: protocol == Protocol::Tcp, sctp: protocol == Protocol::Sctp };
     Config { service, ..Config::user(Role::Element) }
 }

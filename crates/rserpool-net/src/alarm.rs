@@ -17,6 +17,12 @@ pub(crate) enum Alarm {
 }
 
 impl Alarm {
+    /// An alarm of the kernel's that is not set. Needs a tokio runtime with I/O; fails if there is no descriptor left.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn fine() -> std::io::Result<Self> {
+        fine::Timer::new().map(Self::Fine)
+    }
+
     /// An alarm that is not set. Needs a tokio runtime with I/O and time.
     pub(crate) fn new() -> Self {
         #[cfg(target_os = "linux")]

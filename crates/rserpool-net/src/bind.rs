@@ -1,95 +1,171 @@
 //! Getting sockets, so that all of one door have the same port number.
 
-use crate::config::{Bound, Config, DoorAt, UdpPort};
-use crate::{Error, local_addresses, tcp};
-use rserpool::{Door, Endpoint, Protocol};
+use crate::config::{At, Bound, Config, DoorAt, Stack, UdpPort};
+use crate::{Error, kernel, local_addresses, tcp};
+use rserpool::{Door, Endpoint, Protocol, Role};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
 
 /// How many numbers are tried until one is free for all sockets of a door.
 const TRIES_MAX: u32 = 64;
 /// What the system is asked to keep for an SCTP socket while we are busy; it may grant less.
 const UDP_BUFFER: usize = 4 << 20;
+/// The largest message of ours.
+const MESSAGE_MAX: usize = 1 << 20;
 
 /// What was opened.
 #[derive(Default)]
 pub(crate) struct Sockets {
-    /// Listening, with their doors.
+    /// Listening, with their doors: one for each address of a door.
     pub tcp: Vec<(Door, TcpListener)>,
-    /// For SCTP; the doors whose SCTP port has the number of the socket. 9899 belongs to no door.
+    /// For SCTP, one for each address of a door; the doors whose SCTP port has the number of the socket. 9899 belongs to
+    /// no door.
     pub udp: Vec<(Option<Door>, UdpSocket)>,
+    /// The kernel's SCTP: one socket of a door, at all its addresses.
+    pub kernel: Vec<(Door, Vec<IpAddr>, socket2::Socket)>,
+    /// To announce from, for doors whose number has no other UDP socket.
+    pub mouths: Vec<(Door, UdpSocket)>,
+}
+
+/// What the doors of this node get.
+struct Plan {
+    /// The kernel's SCTP.
+    kernel: bool,
+    /// SCTP over UDP.
+    udp: bool,
+    /// A UDP socket to announce from, where no other has the number of the door.
+    mouths: bool,
+    /// When the kernel ends an idle association at the ASAP door.
+    autoclose: Option<Duration>,
+}
+
+impl Plan {
+    fn of(config: &Config) -> Result<Self, Error> {
+        let mut doors = [&config.asap, &config.service].into_iter();
+        let any = config.enrp.is_some() || doors.any(|door| door.sctp && door.at.is_some());
+        let (kernel, udp) = match config.stack {
+            Stack::Udp => (false, true),
+            Stack::Auto => (any && kernel::detect().is_ok(), true),
+            Stack::Kernel if !any => (false, false),
+            Stack::Kernel => match kernel::detect() {
+                Ok(()) => (true, false),
+                Err(cause) => return Err(Error::NoKernelSctp { cause }),
+            },
+        };
+        let registrar = config.identity.role == Role::Registrar;
+        let autoclose = registrar.then_some(config.limits.idle_max);
+        Ok(Self { kernel, udp, mouths: !udp && config.multicast.is_some(), autoclose })
+    }
 }
 
 /// Opens everything the configuration asks for.
 pub(crate) fn bind(config: &Config) -> Result<(Sockets, Bound), Error> {
     let mut sockets = Sockets::default();
-    let enrp = DoorAt { at: config.enrp, tcp: false, sctp: true };
+    let plan = Plan::of(config)?;
+    let enrp = DoorAt { at: config.enrp.clone(), tcp: false, sctp: true };
     let mut bound = Bound {
-        asap: one_door(Door::Asap, &config.asap, &mut sockets)?,
-        enrp: one_door(Door::Enrp, &enrp, &mut sockets)?.pop(),
-        service: one_door(Door::Service, &config.service, &mut sockets)?,
+        asap: one_door(Door::Asap, &config.asap, &plan, &mut sockets)?,
+        enrp: one_door(Door::Enrp, &enrp, &plan, &mut sockets)?.pop(),
+        service: one_door(Door::Service, &config.service, &plan, &mut sockets)?,
+        kernel: plan.kernel,
         ..Bound::default()
     };
     encapsulation_port(config, &mut sockets, &mut bound)?;
     for (_, socket) in &sockets.udp {
         bound.udp.push(socket.local_addr().map_err(Error::Reactor)?);
     }
+    for (.., socket) in &sockets.kernel {
+        let most = kernel::message_max(socket).map_err(Error::Reactor)?;
+        if most < MESSAGE_MAX {
+            bound.notes.push(format!(
+                "the kernel's SCTP takes messages of up to {most} octets here; for larger ones: \
+                 sysctl -w net.core.wmem_max={MESSAGE_MAX}"
+            ));
+            break;
+        }
+    }
     Ok((sockets, bound))
 }
 
 /// Opens the sockets of a door and says where it is: TCP first.
-fn one_door(door: Door, wanted: &DoorAt, sockets: &mut Sockets) -> Result<Vec<Endpoint>, Error> {
-    let Some(at) = wanted.at.filter(|_| wanted.tcp || wanted.sctp) else { return Ok(Vec::new()) };
-    let (tcp, udp) = if at.port() == 0 { free_number(door, wanted, at)? } else { pair(door, wanted, at)? };
+fn one_door(door: Door, wanted: &DoorAt, plan: &Plan, sockets: &mut Sockets) -> Result<Vec<Endpoint>, Error> {
+    let Some(at) = wanted.at.as_ref().filter(|_| wanted.tcp || wanted.sctp) else { return Ok(Vec::new()) };
+    let opened =
+        if at.port == 0 { free_number(door, wanted, at, plan)? } else { open(door, wanted, at, plan)? };
+    let addresses = announced(&at.addresses)?;
     let mut endpoints = Vec::new();
-    let mut port = at.port();
-    if let Some(tcp) = tcp {
-        port = tcp.local_addr().map_err(Error::Reactor)?.port();
-        endpoints.push(Endpoint { protocol: Protocol::Tcp, addresses: announced(at.ip())?, port });
-        sockets.tcp.push((door, tcp));
+    for (served, protocol) in [(wanted.tcp, Protocol::Tcp), (wanted.sctp, Protocol::Sctp)] {
+        if served {
+            endpoints.push(Endpoint { protocol, addresses: addresses.clone(), port: opened.port });
+        }
     }
-    if let Some(udp) = udp {
-        port = udp.local_addr().map_err(Error::Reactor)?.port();
-        endpoints.push(Endpoint { protocol: Protocol::Sctp, addresses: announced(at.ip())?, port });
-        sockets.udp.push((Some(door), udp));
-    }
-    debug_assert!(port != 0, "the system gave a number");
+    sockets.tcp.extend(opened.tcp.into_iter().map(|tcp| (door, tcp)));
+    sockets.udp.extend(opened.udp.into_iter().map(|udp| (Some(door), udp)));
+    sockets.kernel.extend(opened.kernel.map(|socket| (door, at.addresses.clone(), socket)));
+    sockets.mouths.extend(opened.mouth.map(|mouth| (door, mouth)));
+    debug_assert!(opened.port != 0, "the system gave a number");
     Ok(endpoints)
 }
 
-type Pair = (Option<TcpListener>, Option<UdpSocket>);
-
-fn pair(door: Door, wanted: &DoorAt, at: SocketAddr) -> Result<Pair, Error> {
-    let option = option_of(door);
-    let failed = |what| move |cause| Error::Listen { at, what, option, cause };
-    let (by_tcp, by_sctp) = words(door);
-    let tcp = wanted.tcp.then(|| tcp::listen(at).map_err(failed(by_tcp))).transpose()?;
-    let udp = wanted.sctp.then(|| udp_socket(at).map_err(failed(by_sctp))).transpose()?;
-    Ok((tcp, udp))
+/// The sockets of one door, all with one number.
+#[derive(Default)]
+struct Opened {
+    port: u16,
+    /// One for each address.
+    tcp: Vec<TcpListener>,
+    /// One for each address.
+    udp: Vec<UdpSocket>,
+    /// One at all addresses.
+    kernel: Option<socket2::Socket>,
+    mouth: Option<UdpSocket>,
 }
 
-/// Lets the system pick a number for one socket and takes it for the other, until that works.
-fn free_number(door: Door, wanted: &DoorAt, at: SocketAddr) -> Result<Pair, Error> {
-    let mut tries = 0;
+/// Opens the sockets of a door. With port 0 the first one decides the number for all.
+fn open(door: Door, wanted: &DoorAt, at: &At, plan: &Plan) -> Result<Opened, Error> {
+    let failed = |at, what| move |cause| Error::Listen { at, what, option: option_of(door), cause };
+    let words = words(door);
+    let mut opened = Opened { port: at.port, ..Opened::default() };
+    // UDP numbers are the scarcer ones, since nobody else shares them: they come first.
+    for &ip in at.addresses.iter().filter(|_| wanted.sctp && plan.udp) {
+        let at = SocketAddr::new(ip, opened.port);
+        let udp = udp_socket(at).map_err(failed(at, words.udp))?;
+        opened.port = udp.local_addr().map_err(Error::Reactor)?.port();
+        opened.udp.push(udp);
+    }
+    for &ip in at.addresses.iter().filter(|_| wanted.tcp) {
+        let at = SocketAddr::new(ip, opened.port);
+        let tcp = tcp::listen(at).map_err(failed(at, words.tcp))?;
+        opened.port = tcp.local_addr().map_err(Error::Reactor)?.port();
+        opened.tcp.push(tcp);
+    }
+    if wanted.sctp && plan.kernel {
+        let autoclose = plan.autoclose.filter(|_| door == Door::Asap);
+        let first = SocketAddr::new(at.first().ip(), opened.port);
+        let socket =
+            kernel::bind(&at.addresses, opened.port, autoclose).map_err(failed(first, words.kernel))?;
+        opened.port = kernel::local_port(&socket).map_err(Error::Reactor)?;
+        opened.kernel = Some(socket);
+        if plan.mouths && door != Door::Service {
+            // Announcements can do with another number, if somebody else has this one.
+            opened.mouth = udp_socket(SocketAddr::new(at.first().ip(), opened.port)).ok();
+        }
+    }
+    Ok(opened)
+}
+
+/// Lets the system pick a number for one socket and takes it for the others, until that works.
+fn free_number(door: Door, wanted: &DoorAt, at: &At, plan: &Plan) -> Result<Opened, Error> {
+    let mut tried = 0;
     loop {
-        tries += 1;
-        // UDP numbers are the scarcer ones: nobody else shares them.
-        let first = if wanted.sctp {
-            udp_socket(at).map(|udp| (udp.local_addr(), None, Some(udp)))
-        } else {
-            tcp::listen(at).map(|tcp| (tcp.local_addr(), Some(tcp), None))
-        };
-        let cause = match first {
-            Ok((Ok(picked), tcp, udp)) if wanted.tcp && tcp.is_none() => match tcp::listen(picked) {
-                Ok(tcp) => return Ok((Some(tcp), udp)),
-                Err(cause) => cause,
-            },
-            Ok((Ok(_), tcp, udp)) => return Ok((tcp, udp)),
-            Ok((Err(cause), ..)) | Err(cause) => cause,
-        };
-        if tries == TRIES_MAX || cause.kind() != io::ErrorKind::AddrInUse {
-            let what = if wanted.sctp { words(door).1 } else { words(door).0 };
-            return Err(Error::NoCommonPort { at, what, tried: tries, cause });
+        tried += 1;
+        match open(door, wanted, at, plan) {
+            Err(Error::Listen { cause, .. })
+                if cause.kind() == io::ErrorKind::AddrInUse && tried < TRIES_MAX => {}
+            Err(Error::Listen { what, cause, .. }) => {
+                return Err(Error::NoCommonPort { at: at.first(), what, tried, cause });
+            }
+            result => return result,
         }
     }
 }
@@ -98,6 +174,8 @@ fn free_number(door: Door, wanted: &DoorAt, at: SocketAddr) -> Result<Pair, Erro
 fn encapsulation_port(config: &Config, sockets: &mut Sockets, bound: &mut Bound) -> Result<(), Error> {
     let (port, must) = match config.udp {
         UdpPort::None => return Ok(()),
+        // The kernel takes SCTP in UDP there, for the same doors.
+        UdpPort::IfFree(port) if bound.kernel && kernel::encapsulation_port() == Some(port) => return Ok(()),
         UdpPort::IfFree(port) => (port, false),
         UdpPort::Exactly(port) => (port, true),
     };
@@ -145,16 +223,40 @@ fn udp_socket(at: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Where others reach a door that is bound to `ip`.
-fn announced(ip: IpAddr) -> Result<Vec<IpAddr>, Error> {
-    if ip.is_unspecified() { local_addresses(ip) } else { Ok(vec![ip]) }
+/// Where others reach a door that is bound to these addresses.
+fn announced(bound: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
+    let mut all = Vec::new();
+    for &ip in bound {
+        let here = if ip.is_unspecified() { local_addresses(ip)? } else { vec![ip] };
+        all.extend(here.into_iter().filter(|ip| !all.contains(ip)).collect::<Vec<_>>());
+    }
+    Ok(all)
 }
 
-fn words(door: Door) -> (&'static str, &'static str) {
+/// What a socket of a door is for.
+struct Words {
+    tcp: &'static str,
+    udp: &'static str,
+    kernel: &'static str,
+}
+
+fn words(door: Door) -> Words {
     match door {
-        Door::Asap => ("ASAP over TCP", "ASAP over SCTP, UDP port of the same number"),
-        Door::Enrp => ("ENRP over TCP", "ENRP over SCTP, UDP port of the same number"),
-        Door::Service => ("sessions over TCP", "sessions over SCTP, UDP port of the same number"),
+        Door::Asap => Words {
+            tcp: "ASAP over TCP",
+            udp: "ASAP over SCTP, UDP port of the same number",
+            kernel: "ASAP over SCTP",
+        },
+        Door::Enrp => Words {
+            tcp: "ENRP over TCP",
+            udp: "ENRP over SCTP, UDP port of the same number",
+            kernel: "ENRP over SCTP",
+        },
+        Door::Service => Words {
+            tcp: "sessions over TCP",
+            udp: "sessions over SCTP, UDP port of the same number",
+            kernel: "sessions over SCTP",
+        },
     }
 }
 
@@ -210,6 +312,21 @@ mod tests {
         let (_first, bound) = bind(&Config::registrar(loopback(), loopback())).expect("ports are free");
         let at = SocketAddr::new(loopback().ip(), bound.asap[0].port);
         assert!(bind(&Config::registrar(at, loopback())).is_err());
+    }
+
+    #[test]
+    fn a_door_at_several_addresses_has_one_number_at_all_of_them() {
+        let several = |port| At { addresses: [1, 2, 3].map(|last| [127, 0, 0, last].into()).into(), port };
+        let (sockets, bound) = bind(&Config::registrar(several(0), several(0))).expect("ports are free");
+        let [tcp, sctp] = &bound.asap[..] else { panic!("{bound:?}") };
+        assert_eq!((tcp.addresses.len(), &tcp.addresses), (3, &sctp.addresses));
+        assert_eq!(tcp.port, sctp.port);
+        assert_eq!(sockets.tcp.len(), 3);
+        let numbers = sockets.udp.iter().filter(|(door, _)| *door == Some(Door::Asap));
+        assert!(numbers.clone().all(|(_, udp)| udp.local_addr().expect("bound").port() == sctp.port));
+        assert_eq!(numbers.count(), 3);
+        let error = bind(&Config::registrar(several(sctp.port), loopback())).map(|_| ()).expect_err("taken");
+        assert!(error.to_string().contains(&format!("127.0.0.1:{}", sctp.port)), "{error}");
     }
 
     #[test]

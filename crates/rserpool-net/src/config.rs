@@ -1,12 +1,18 @@
 //! What a node listens on, and what it got.
 //!
 //! The port rule: an SCTP endpoint over UDP has the same number as SCTP port and as UDP port, so it is reached without
-//! being told a UDP port, and any number of processes share one address. TCP of the same door has that number too. A
+//! being told a UDP port, and any number of processes share one address. TCP of the same door has that number too, and
+//! so has the kernel's SCTP. A
 //! registrar also serves UDP 9899, where peers that follow RFC 6951 §5.1 to the letter look for it.
+//!
+//! A door may be at several addresses ([`At`]), all with that one number: SCTP links of it are multi-homed, and TCP is
+//! accepted at each of them.
 
 use crate::Clock;
 use crate::groups::{ASAP_GROUP, ENRP_GROUP};
+use crate::paths::PathEvents;
 use rserpool::{Endpoint, PoolHandle, Role};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
@@ -18,11 +24,15 @@ pub struct Config {
     /// Where elements and users reach it, or where it reaches its registrar from.
     pub asap: DoorAt,
     /// Where registrars reach it: SCTP only (RFC 5353 §3.1).
-    pub enrp: Option<SocketAddr>,
+    pub enrp: Option<At>,
     /// Where sessions reach it, or begin.
     pub service: DoorAt,
+    /// Which SCTP serves the doors that have SCTP.
+    pub stack: Stack,
     /// The UDP port for peers that follow RFC 6951 to the letter.
     pub udp: UdpPort,
+    /// Who wants to hear what becomes of the paths of multi-homed links.
+    pub paths: Option<PathEvents>,
     /// Hear and send announcements. `None`: nobody is heard and nobody told, so nobody's commands go to a stranger's
     /// pool by accident.
     pub multicast: Option<Multicast>,
@@ -34,10 +44,10 @@ pub struct Config {
 
 impl Config {
     /// A registrar: ASAP over TCP and SCTP, ENRP over SCTP, and UDP 9899 if it is free.
-    pub fn registrar(asap: SocketAddr, enrp: SocketAddr) -> Self {
+    pub fn registrar(asap: impl Into<At>, enrp: impl Into<At>) -> Self {
         Self {
-            asap: DoorAt { at: Some(asap), tcp: true, sctp: true },
-            enrp: Some(enrp),
+            asap: DoorAt { at: Some(asap.into()), tcp: true, sctp: true },
+            enrp: Some(enrp.into()),
             udp: UdpPort::IfFree(9899),
             ..Self::user(Role::Registrar)
         }
@@ -45,10 +55,10 @@ impl Config {
 
     /// An element: sessions over TCP at `service`; at `asap` registrars come back to it, over SCTP or TCP, and its SCTP
     /// links to them begin there.
-    pub fn element(service: SocketAddr, asap: SocketAddr) -> Self {
+    pub fn element(service: impl Into<At>, asap: impl Into<At>) -> Self {
         Self {
-            asap: DoorAt { at: Some(asap), tcp: true, sctp: true },
-            service: DoorAt { at: Some(service), tcp: true, sctp: false },
+            asap: DoorAt { at: Some(asap.into()), tcp: true, sctp: true },
+            service: DoorAt { at: Some(service.into()), tcp: true, sctp: false },
             ..Self::user(Role::Element)
         }
     }
@@ -60,7 +70,9 @@ impl Config {
             asap: DoorAt::default(),
             enrp: None,
             service: DoorAt::default(),
+            stack: Stack::default(),
             udp: UdpPort::None,
+            paths: None,
             multicast: None,
             limits: Limits::default(),
             clock: Clock::start(),
@@ -68,16 +80,78 @@ impl Config {
     }
 }
 
+/// One port at one or several addresses of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    /// The preferred one first; never empty. An unspecified address stands for all of its family and is best alone.
+    pub addresses: Vec<IpAddr>,
+    /// 0 picks a number that is free at all of them.
+    pub port: u16,
+}
+
+impl At {
+    /// Each address with the port, in order.
+    pub fn socket_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.addresses.iter().map(|&ip| SocketAddr::new(ip, self.port))
+    }
+
+    /// The preferred address with the port.
+    pub fn first(&self) -> SocketAddr {
+        SocketAddr::new(self.addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into()), self.port)
+    }
+}
+
+impl From<SocketAddr> for At {
+    fn from(at: SocketAddr) -> Self {
+        Self { addresses: vec![at.ip()], port: at.port() }
+    }
+}
+
+impl fmt::Display for At {
+    /// `10.1.0.1:3863,10.2.0.1:3863`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, at) in self.socket_addresses().enumerate() {
+            write!(f, "{}{at}", if place > 0 { "," } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
 /// Where one door is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DoorAt {
-    /// Address and port; port 0 picks a number that is free for all protocols of the door. `None`: nothing is bound,
+    /// Addresses and port; port 0 picks a number that is free for all protocols of the door. `None`: nothing is bound,
     /// links are only opened, and only over TCP.
-    pub at: Option<SocketAddr>,
+    pub at: Option<At>,
     /// Accept TCP.
     pub tcp: bool,
-    /// Serve SCTP over UDP: accept, and be able to open.
+    /// Serve SCTP: accept, and be able to open.
     pub sctp: bool,
+}
+
+impl DoorAt {
+    /// A door for TCP alone.
+    pub fn tcp(at: impl Into<At>) -> Self {
+        Self { at: Some(at.into()), tcp: true, sctp: false }
+    }
+
+    /// A door for SCTP alone.
+    pub fn sctp(at: impl Into<At>) -> Self {
+        Self { at: Some(at.into()), tcp: false, sctp: true }
+    }
+}
+
+/// Whose SCTP it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stack {
+    /// The kernel's where there is one, and SCTP over UDP beside it: a door is reached by both, and its links are opened
+    /// over the first that reaches the peer.
+    #[default]
+    Auto,
+    /// The kernel's alone; without one, [`Error::NoKernelSctp`](crate::Error::NoKernelSctp).
+    Kernel,
+    /// SCTP over UDP alone.
+    Udp,
 }
 
 /// Where announcements are made.
@@ -175,6 +249,8 @@ pub struct Bound {
     pub service: Vec<Endpoint>,
     /// UDP sockets that carry SCTP.
     pub udp: Vec<SocketAddr>,
+    /// The kernel's SCTP serves the SCTP endpoints, alone or beside UDP.
+    pub kernel: bool,
     /// What the user should know: a port one can do without was taken.
     pub notes: Vec<String>,
 }

@@ -67,6 +67,10 @@ reasons! {
     Memory = "buffer memory",
     /// A datagram that belongs to no association, or is none.
     Datagram = "stray datagram",
+    /// An error report of an SCTP peer.
+    PeerError = "error reported by the peer",
+    /// A message, or a fragment of one, that SCTP gave up on.
+    Undelivered = "not delivered",
     /// A socket that could not be accepted.
     Accept = "accept failed",
 }

@@ -16,10 +16,12 @@ use crate::{Bound, Clock, Config, Counters, Error, Ports};
 use rserpool::{Input, Node, Output, Time};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Something to be done with the node, in its own thread, between two facts.
@@ -33,6 +35,9 @@ const CALLS_AT_ONCE_MAX: usize = 64;
 
 /// Portions of mail, or calls, in a row before the reactor is asked for news of the other sockets.
 const PORTIONS_MAX: u32 = 4;
+
+/// Facts told to the node before the clock is read again.
+const FACTS_A_READING: u32 = 16;
 
 /// Turns of the reactor before an alarm is given although mail keeps coming.
 const ALARM_TURNS_MAX: u32 = 64;
@@ -71,11 +76,37 @@ pub fn events<E: Send + 'static>(length: usize) -> (Events<E>, mpsc::Receiver<(T
     (Events { sender, late: VecDeque::new(), room: None }, receiver)
 }
 
-impl<N: Node> App<N> for Events<N::Event>
-where
-    N::Event: Send + 'static,
-{
-    fn event(&mut self, _node: &mut N, now: Time, event: N::Event) {
+/// Takes the next event in a thread that is no task: waits for it, but not longer than until `end`. Pending: there was none
+/// in time. Ready with `None`: there will be none any more.
+pub fn take_until<T>(queue: &mut mpsc::Receiver<T>, end: Option<Instant>) -> Poll<Option<T>> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        let taken = queue.poll_recv(&mut Context::from_waker(&waker));
+        if taken.is_ready() {
+            return taken;
+        }
+        match end.map(|end| end.saturating_duration_since(Instant::now())) {
+            None => thread::park(),
+            Some(Duration::ZERO) => return Poll::Pending,
+            Some(left) => thread::park_timeout(left),
+        }
+    }
+}
+
+impl<E: Send + 'static> Events<E> {
+    /// Another way into the same queue.
+    pub fn sender(&self) -> mpsc::Sender<(Time, E)> {
+        self.sender.clone()
+    }
+
+    /// Queues an event. With a full queue it waits here, and [`poll_room`](Self::poll_room) is not ready.
+    pub fn give(&mut self, now: Time, event: E) {
         if !self.late.is_empty() {
             self.late.push_back((now, event));
         } else if let Err(mpsc::error::TrySendError::Full(event)) = self.sender.try_send((now, event)) {
@@ -84,7 +115,8 @@ where
         }
     }
 
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready if nothing waits for room.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.late.is_empty() {
             let room = self.room.get_or_insert_with(|| Box::pin(self.sender.clone().reserve_owned()));
             match room.as_mut().poll(cx) {
@@ -99,6 +131,19 @@ where
             }
         }
         Poll::Ready(())
+    }
+}
+
+impl<N: Node> App<N> for Events<N::Event>
+where
+    N::Event: Send + 'static,
+{
+    fn event(&mut self, _node: &mut N, now: Time, event: N::Event) {
+        self.give(now, event);
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Events::poll_room(self, cx)
     }
 }
 
@@ -166,10 +211,20 @@ pub async fn drive<N: Node, A: App<N>>(
     calls: mpsc::Receiver<Call<N>>,
     app: A,
 ) -> (N, A) {
+    drive_with(node, ports, calls, app, Alarm::new()).await
+}
+
+async fn drive_with<N: Node, A: App<N>>(
+    node: N,
+    ports: Ports,
+    calls: mpsc::Receiver<Call<N>>,
+    app: A,
+    alarm: Alarm,
+) -> (N, A) {
     let clock = ports.clock();
-    let alarm = Alarm::new();
+    let (now, events) = (clock.now(), VecDeque::new());
     let loop_ =
-        Loop { node, ports, calls, app, clock, events: VecDeque::new(), alarm, armed: None, room: true };
+        Loop { node, ports, calls, app, clock, now, events, alarm, stale: false, armed: None, room: true };
     // Fairness between sockets is the loop's own business; tokio's budget would make sockets look idle that are not.
     tokio::task::unconstrained(loop_.run()).await
 }
@@ -180,6 +235,11 @@ struct Loop<N: Node, A> {
     calls: mpsc::Receiver<Call<N>>,
     app: A,
     clock: Clock,
+    /// When the clock was read last. It is not read more often than a turn needs: on hosts without a vDSO that is a system
+    /// call, as dear as sending a message.
+    now: Time,
+    /// The application has been told something since.
+    stale: bool,
     events: VecDeque<N::Event>,
     alarm: Alarm,
     /// What the alarm is set to.
@@ -216,7 +276,8 @@ impl<N: Node, A: App<N>> Loop<N, A> {
                 Step::Mail => portions += 1,
                 Step::Call(call) => {
                     portions += 1;
-                    call(&mut self.node, self.clock.now());
+                    self.read_clock();
+                    call(&mut self.node, self.now);
                 }
                 Step::Due => {
                     if !self.another_turn(&mut alarm_turns).await {
@@ -227,14 +288,24 @@ impl<N: Node, A: App<N>> Loop<N, A> {
                 Step::Over => break,
             }
         }
-        self.ports.finish().await;
+        self.ports.finish(&mut self.alarm).await;
         (self.node, self.app)
+    }
+
+    fn read_clock(&mut self) {
+        self.now = self.clock.now();
+        self.stale = false;
     }
 
     /// Tells the node what came in.
     fn mail(&mut self) {
+        let mut told = 0;
         while let Some(input) = self.ports.take() {
-            self.node.handle(self.clock.now(), input);
+            if told % FACTS_A_READING == 0 {
+                self.read_clock();
+            }
+            told += 1;
+            self.node.handle(self.now, input);
             self.settle();
         }
     }
@@ -243,7 +314,8 @@ impl<N: Node, A: App<N>> Loop<N, A> {
     fn calls(&mut self) {
         for _ in 0..CALLS_AT_ONCE_MAX {
             let Ok(call) = self.calls.try_recv() else { return };
-            call(&mut self.node, self.clock.now());
+            self.read_clock();
+            call(&mut self.node, self.now);
             self.settle();
         }
     }
@@ -254,11 +326,16 @@ impl<N: Node, A: App<N>> Loop<N, A> {
             while let Some(wish) = self.node.poll() {
                 match wish {
                     Output::Event(event) => self.events.push_back(event),
-                    wish => self.ports.carry_out(wish),
+                    wish => self.ports.carry_out(self.now, wish),
                 }
             }
             let Some(event) = self.events.pop_front() else { return };
-            self.app.event(&mut self.node, self.clock.now(), event);
+            if self.stale {
+                self.read_clock();
+            }
+            self.app.event(&mut self.node, self.now, event);
+            // Nobody knows how long the application took.
+            self.stale = true;
         }
     }
 
@@ -271,8 +348,9 @@ impl<N: Node, A: App<N>> Loop<N, A> {
             return Poll::Ready(call.map_or(Step::Over, Step::Call));
         }
         // The alarm is only moved when it would come too late: most deadlines move away before they are reached.
+        // Nor is the clock read to find out that it is too early: the alarm tells.
         while let Some(deadline) = self.deadline() {
-            if deadline <= self.clock.now() {
+            if deadline <= self.now {
                 return Poll::Ready(Step::Due);
             }
             if self.armed.is_none_or(|armed| armed > deadline) {
@@ -283,6 +361,7 @@ impl<N: Node, A: App<N>> Loop<N, A> {
                 break;
             }
             self.armed = None;
+            self.read_clock();
         }
         Poll::Pending
     }
@@ -318,13 +397,13 @@ impl<N: Node, A: App<N>> Loop<N, A> {
     }
 
     fn alarms(&mut self) {
-        let now = self.clock.now();
+        self.read_clock();
         if self.room {
-            self.ports.wake(now);
+            self.ports.wake(self.now);
         }
         self.mail();
-        if self.node.deadline().is_some_and(|deadline| deadline <= now) {
-            self.node.handle(now, Input::Wake);
+        if self.node.deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.node.handle(self.now, Input::Wake);
         }
     }
 }
@@ -361,18 +440,19 @@ where
     let (handle, calls) = Handle::new();
     let (told, bound) = std::sync::mpsc::sync_channel(1);
     let life = move || {
-        let opened = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-        let runtime = match opened {
+        let runtime = match runtime() {
             Ok(runtime) => runtime,
             Err(cause) => return drop(told.send(Err(Error::Thread(cause)))),
         };
         runtime.block_on(async {
-            match Ports::open(&config) {
+            let opened =
+                Ports::open(&config).and_then(|opened| Ok((opened, alarm().map_err(Error::Reactor)?)));
+            match opened {
                 Err(error) => drop(told.send(Err(error))),
-                Ok((ports, bound)) => {
+                Ok(((ports, bound), alarm)) => {
                     let (node, app) = make(&bound);
                     if told.send(Ok((bound, ports.counters()))).is_ok() {
-                        drive(node, ports, calls, app).await;
+                        drive_with(node, ports, calls, app, alarm).await;
                     }
                 }
             }
@@ -381,4 +461,22 @@ where
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(life).map_err(Error::Thread)?;
     let (bound, counters) = bound.recv().map_err(|_| Error::Ended)??;
     Ok(Running { handle, bound, counters, thread })
+}
+
+/// A runtime for one node. With an alarm of the kernel's it needs no timers, for which tokio reads the clock in each turn.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_io();
+    if !cfg!(target_os = "linux") {
+        builder.enable_time();
+    }
+    builder.build()
+}
+
+/// An alarm in such a runtime.
+fn alarm() -> io::Result<Alarm> {
+    #[cfg(target_os = "linux")]
+    return Alarm::fine();
+    #[cfg(not(target_os = "linux"))]
+    Ok(Alarm::new())
 }

@@ -33,6 +33,13 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
+    /// The kernel's SCTP was asked for and is not there.
+    #[error("this host's kernel has no SCTP for this process: {cause}; see `rsp doctor`, or use --sctp udp")]
+    NoKernelSctp {
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
     /// A multicast group cannot be joined.
     #[error("cannot join the multicast group {group}: {cause}; name the registrars with --registrar instead")]
     Multicast {

@@ -38,6 +38,22 @@ pub fn local_addresses(like: IpAddr) -> Result<Vec<IpAddr>, Error> {
     Ok(found)
 }
 
+/// Of the addresses a door is bound to, those at which others can reach it now: those of this host for an unspecified one,
+/// and of named ones those that an interface has.
+pub fn present_addresses(bound: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
+    let all = if_addrs::get_if_addrs().map_err(Error::Interfaces)?;
+    let here = |ip: &IpAddr| all.iter().any(|interface| interface.ip() == *ip);
+    let mut found: Vec<IpAddr> = Vec::new();
+    for &ip in bound {
+        let now = match ip.is_unspecified() {
+            true => local_addresses(ip)?,
+            false => Some(ip).filter(here).into_iter().collect(),
+        };
+        found.extend(now.into_iter().filter(|ip| !found.contains(ip)).collect::<Vec<_>>());
+    }
+    Ok(found)
+}
+
 fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
@@ -53,6 +69,15 @@ mod tests {
     fn the_way_to_this_host_leads_from_this_host() {
         let to = SocketAddr::from(([127, 0, 0, 1], 3863));
         assert_eq!(route_address_to(to).expect("loopback is up"), to.ip());
+    }
+
+    #[test]
+    fn named_addresses_are_present_if_an_interface_has_them() {
+        let named = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let (here, elsewhere) = (named("127.0.0.1"), named("192.0.2.1"));
+        assert_eq!(present_addresses(&[elsewhere, here, here]).expect("interfaces can be listed"), [here]);
+        let any = present_addresses(&[Ipv4Addr::UNSPECIFIED.into()]).expect("interfaces can be listed");
+        assert_eq!(any, local_addresses(Ipv4Addr::UNSPECIFIED.into()).expect("interfaces can be listed"));
     }
 
     #[test]

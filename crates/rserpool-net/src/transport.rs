@@ -5,9 +5,10 @@
 //! something to say, and [`flush`](Transport::flush) gives the system what was said since the last flush, one write per
 //! link where it can.
 //!
-//! There are two: [`Tcp`](crate::tcp::Tcp) and SCTP over UDP. SCTP of the kernel would be a third, with the
-//! same methods; whoever opens a link takes the first transport that carries its protocol.
+//! There are three: [`Tcp`](crate::tcp::Tcp), SCTP of the kernel, and SCTP over UDP. Whoever opens a link takes the
+//! first transport that carries its protocol, and the next one if that one does not reach the peer.
 
+use crate::Clock;
 use rserpool::{Door, Ending, Endpoint, Greeting, Input, LinkId, Ppid, Protocol, Time};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -28,7 +29,7 @@ pub trait Transport {
     /// True if the link is up or being opened here.
     fn has(&self, link: LinkId) -> bool;
 
-    /// Begins to open a link. `Opened` or `Closed` follows.
+    /// Begins to open a link. `Opened` or `Closed` follows; after a refusal nothing does.
     fn open(
         &mut self,
         now: Time,
@@ -37,7 +38,7 @@ pub trait Transport {
         to: Endpoint,
         greeting: Greeting,
         inbox: &mut Inbox,
-    );
+    ) -> Result<(), Refused>;
 
     /// Queues a message. A full queue ends the link: `Closed` with `Overflow` follows.
     fn send(&mut self, now: Time, link: LinkId, ppid: Ppid, bytes: Vec<u8>, inbox: &mut Inbox);
@@ -45,11 +46,12 @@ pub trait Transport {
     /// Ends a link. No fact follows; a graceful end goes on behind the scenes for a bounded time.
     fn close(&mut self, now: Time, link: LinkId, how: Ending);
 
-    /// Gives the system what was queued.
-    fn flush(&mut self, now: Time, inbox: &mut Inbox);
+    /// Gives the system what was queued. The clock is only read where it matters, here and in [`sweep`](Self::sweep):
+    /// both are called for every portion of mail, and there are hosts where reading it is a system call.
+    fn flush(&mut self, clock: Clock, inbox: &mut Inbox);
 
     /// Takes what came in, a bounded portion of it, as facts; has `cx` woken when there is more.
-    fn sweep(&mut self, now: Time, cx: &mut Context<'_>, inbox: &mut Inbox);
+    fn sweep(&mut self, clock: Clock, cx: &mut Context<'_>, inbox: &mut Inbox);
 
     /// When [`wake`](Self::wake) is due.
     fn deadline(&self) -> Option<Time>;
@@ -62,6 +64,16 @@ pub trait Transport {
 
     /// True if nothing is left to be said, not even farewells.
     fn is_done(&self) -> bool;
+}
+
+/// Why a transport does not begin to open a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The two ports have a link already, and the door has no other one to offer. Another transport must not make a second
+    /// one.
+    Exists,
+    /// It cannot get there.
+    Unreachable,
 }
 
 /// Names for accepted links. All transports of a node draw from one source, so no name is given twice.

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use rserpool::{Channel, Input, Protocol, Role};
 use rserpool_net::{Config, Identity, Multicast, UdpPort, config};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// Groups nobody else uses: one test's port differs from another's, and from another run's.
 fn groups(test: u16) -> Multicast {
@@ -62,7 +62,7 @@ fn a_door_may_have_the_number_of_the_group_and_two_doors_may_not() {
     let multicast = groups(2);
     let door = SocketAddrV4::new(Ipv4Addr::LOCALHOST, multicast.asap.port());
     let identity = Identity { role: Role::Registrar, own: 1, pool: None };
-    let first = Config { identity, ..Config::registrar(door.into(), config::loopback()) };
+    let first = Config { identity, ..Config::registrar(SocketAddr::from(door), config::loopback()) };
     let first = Config { multicast: Some(multicast), udp: UdpPort::None, ..first };
     let actor = Actor::start(first.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");

@@ -4,10 +4,11 @@ mod common;
 
 use common::*;
 use rserpool::{Cause, Input, Outbox, Ppid, Protocol, Time};
-use rserpool_net::{Events, Ports, events, spawn};
+use rserpool_net::{Events, Ports, events, spawn, take_until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 const DATA: Ppid = Ppid(1);
 
@@ -17,7 +18,7 @@ fn probe() -> Probe {
 
 #[test]
 fn callers_without_end_do_not_keep_out_the_mail() {
-    let (a, ours, b, theirs) = pair(Protocol::Tcp);
+    let (a, ours, b, theirs) = pair(Over::Tcp);
     let stop = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..2)
         .map(|_| {
@@ -39,7 +40,7 @@ fn callers_without_end_do_not_keep_out_the_mail() {
 
 #[test]
 fn mail_without_end_does_not_keep_out_callers_and_alarms() {
-    let (a, _ours, b, theirs) = pair(Protocol::Tcp);
+    let (a, _ours, b, theirs) = pair(Over::Tcp);
     a.echoes();
     b.echoes();
     // Messages run in circles between the two.
@@ -68,19 +69,22 @@ fn events_nobody_takes_hold_up_the_other_side_and_none_is_lost() {
     });
     // The node that cannot tell its events still answers its callers.
     b.handle.ask_blocking(|_, _| {}).expect("it lives");
-    let Some((_, Input::Accepted { link, .. })) = taken.blocking_recv() else { panic!("accepted first") };
+    let Poll::Ready(Some((_, Input::Accepted { link, .. }))) = take_until(&mut taken, None) else {
+        panic!("accepted first")
+    };
     for number in 0..MESSAGES {
         let bytes = pattern(1_000, number);
-        let (_, heard) = taken.blocking_recv().expect("the next message");
+        let Poll::Ready(Some((_, heard))) = take_until(&mut taken, None) else { panic!("message {number}") };
         assert!(heard == Input::Message { link, ppid: DATA, bytes }, "message {number}");
     }
+    assert_eq!(take_until(&mut taken, Some(Instant::now())), Poll::Pending);
     a.stops();
     assert_eq!(
-        taken.blocking_recv().map(|(_, fact)| fact),
-        Some(Input::Closed { link, cause: Cause::Ended })
+        take_until(&mut taken, None).map(|next| next.map(|(_, fact)| fact)),
+        Poll::Ready(Some(Input::Closed { link, cause: Cause::Ended }))
     );
     b.stop();
-    assert_eq!(taken.blocking_recv(), None);
+    assert_eq!(take_until(&mut taken, Some(Instant::now())), Poll::Ready(None));
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn registrar(id: u32, peers: Vec<Endpoint>) -> Living<Registrar> {
 fn element(id: u32, sessions: Protocol, registrars: Vec<Endpoint>) -> Living<PoolElement<Adder>> {
     let identity = Identity { role: Role::Element, own: id, pool: Some(pool()) };
     let door = DoorAt {
-        at: Some(config::loopback()),
+        at: Some(config::loopback().into()),
         tcp: sessions == Protocol::Tcp,
         sctp: sessions == Protocol::Sctp,
     };
@@ -98,8 +98,8 @@ fn element(id: u32, sessions: Protocol, registrars: Vec<Endpoint>) -> Living<Poo
 }
 
 fn user(registrars: Vec<Endpoint>) -> Living<PoolUser> {
-    let door = DoorAt { at: Some(config::loopback()), tcp: false, sctp: true };
-    let ports = Config { asap: door, service: door, ..Config::user(Role::User) };
+    let door = DoorAt::sctp(config::loopback());
+    let ports = Config { asap: door.clone(), service: door, ..Config::user(Role::User) };
     Living::with(ports, move |_| PoolUser::new(user::Config::new(registrars), clock::seeded().0))
 }
 

@@ -85,7 +85,7 @@ impl Stranger {
     fn hears_the_end(mut self) {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {
-            Ok(_) => assert_eq!(rest, [], "nothing is said after the farewell"),
+            Ok(_) => assert!(rest.is_empty(), "nothing is said after the farewell"),
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
         }
     }

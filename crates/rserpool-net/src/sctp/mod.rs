@@ -1,21 +1,24 @@
 //! Links over SCTP in user space, carried by UDP (RFC 6951).
 //!
 //! The protocol is in `rserpool-sctp`; here are its UDP sockets and the names of its associations. Every door has one
-//! SCTP port and a UDP socket of the same number. All sockets feed one stack, so a peer may reach any door at any of
-//! them, and at 9899 too.
+//! SCTP port and UDP sockets of the same number, one at each of its addresses. All sockets feed one stack, so a peer may
+//! reach any door at any of them, and at 9899 too. Which of a peer's addresses is used, and from which of ours, is the
+//! stack's business: a path that fails is not the end of a link.
 //!
 //! Every message travels ordered on stream 0: session control and data share one order.
 
 mod socket;
 
+use crate::paths::{PathEvent, PathEvents, PathState};
 use crate::ready::Ready;
-use crate::transport::{Inbox, Names, Transport};
-use crate::{Config, Counters, Reason, clock};
+use crate::transport::{Inbox, Names, Refused, Transport};
+use crate::{Clock, Config, Counters, Reason, clock, local_addresses};
 use rserpool::{Cause, Door, Ending, Endpoint, Greeting, Input, LinkId, Ppid, Protocol, Role, Time};
-use rserpool_sctp::{AssocId, ConnectError, Event, Mux, Path, Peer, Why, udp_ports};
+use rserpool_sctp::{AssocId, CANDIDATES_MAX, ConnectError, Event, Mux, Path, Peer, Why, udp_ports};
 use socket::{Buffers, Read, UdpSocket};
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::Context;
 
@@ -28,8 +31,8 @@ const STREAM: u16 = 0;
 struct Port {
     door: Door,
     number: u16,
-    /// Its UDP socket.
-    socket: usize,
+    /// Its UDP sockets, one for each address of the door, in the order of preference.
+    sockets: Vec<usize>,
 }
 
 /// All SCTP links of a node.
@@ -37,6 +40,7 @@ pub struct SctpOverUdp {
     mux: Mux,
     counters: Counters,
     names: Names,
+    paths: Option<PathEvents>,
     sockets: Vec<UdpSocket>,
     ports: Vec<Port>,
     buffers: Buffers,
@@ -71,16 +75,24 @@ impl SctpOverUdp {
         };
         let mut mux = Mux::new(settings, clock::secret());
         let ready = Ready::new();
-        let (mut sockets, mut ports) = (Vec::new(), Vec::new());
+        let mut sockets = Vec::new();
+        let mut ports: Vec<Port> = Vec::new();
         for (number, (door, udp)) in udp.into_iter().enumerate() {
             let socket = UdpSocket::new(udp, ready.waker(number))?;
+            let at = socket.local()?;
+            mux.bind(number, at.port(), &reachable_at(at.ip()));
             if let Some(door) = door {
-                let port = socket.local()?.port();
-                // Nobody has anything to open at a user.
-                if config.identity.role != Role::User {
-                    mux.listen(port);
+                match ports.iter_mut().find(|port| port.door == door) {
+                    Some(port) => port.sockets.push(number),
+                    None => {
+                        let port = at.port();
+                        // Nobody has anything to open at a user.
+                        if config.identity.role != Role::User {
+                            mux.listen(port);
+                        }
+                        ports.push(Port { door, number: port, sockets: vec![number] });
+                    }
                 }
-                ports.push(Port { door, number: port, socket: number });
             }
             sockets.push(socket);
         }
@@ -88,6 +100,7 @@ impl SctpOverUdp {
             mux,
             counters,
             names,
+            paths: config.paths.clone(),
             again: (0..sockets.len()).collect(),
             sockets,
             ports,
@@ -101,39 +114,47 @@ impl SctpOverUdp {
         })
     }
 
-    /// The UDP socket of a door.
+    /// The UDP socket of a door, at its preferred address.
     pub(crate) fn socket_of(&self, door: Door) -> Option<Rc<tokio::net::UdpSocket>> {
-        self.ports.iter().find(|port| port.door == door).map(|port| self.sockets[port.socket].shared())
+        let port = self.ports.iter().find(|port| port.door == door)?;
+        Some(self.sockets[*port.sockets.first()?].shared())
     }
 
-    fn connect(&mut self, now: Time, door: Door, to: &Endpoint) -> Option<AssocId> {
-        let port = self.ports.iter().find(|port| port.door == door)?;
-        let (number, socket) = (port.number, port.socket);
-        let ours = self.sockets[socket].local().ok()?;
+    fn connect(&mut self, now: Time, door: Door, to: &Endpoint) -> Result<AssocId, Refused> {
+        let port = self.ports.iter().find(|port| port.door == door).ok_or(Refused::Unreachable)?;
+        let number = port.number;
+        // What a host's addresses are may have changed. Associations that exist keep what they have listed.
+        for &socket in &port.sockets {
+            let at = self.sockets[socket].local().ok().filter(|at| at.ip().is_unspecified());
+            at.inspect(|at| self.mux.bind(socket, number, &reachable_at(at.ip())));
+        }
         let mut candidates = Vec::new();
-        for remote in to.socket_addresses().filter(|at| at.is_ipv4() == ours.is_ipv4()) {
+        for remote in to.socket_addresses() {
+            let Some(socket) = self.mux.socket_towards(number, remote.ip()) else { continue };
             for udp_port in udp_ports(to.port) {
                 candidates.push(Path { socket, remote: (remote.ip(), udp_port).into() });
             }
         }
+        candidates.truncate(CANDIDATES_MAX);
         match self.mux.connect(now, number, to.port, &candidates) {
             // Two ports have one association. Where the port of origin does not matter, another one will do; between
             // registrars it does (they check it), and they have a link already.
             Err(ConnectError::Exists(_)) if door != Door::Enrp => {
                 let other = self.mux.free_port();
-                self.mux.connect(now, other, to.port, &candidates).ok()
+                self.mux.connect(now, other, to.port, &candidates).map_err(|_| Refused::Unreachable)
             }
-            result => result.ok(),
+            Err(ConnectError::Exists(_)) => Err(Refused::Exists),
+            result => result.map_err(|_| Refused::Unreachable),
         }
     }
 
     /// Tells what happened in the stack.
-    fn tell(&mut self, now: Time, inbox: &mut Inbox) {
+    fn tell(&mut self, now: impl Fn() -> Time, inbox: &mut Inbox) {
         self.counters.add(Reason::Datagram, self.mux.strays() - self.strays);
         self.strays = self.mux.strays();
         while let Some(event) = self.mux.poll_event() {
             match event {
-                Event::Up { assoc, local_port, peer, .. } => self.up(now, assoc, local_port, &peer, inbox),
+                Event::Up { assoc, local_port, peer, .. } => self.up(now(), assoc, local_port, &peer, inbox),
                 Event::Message { assoc, ppid, bytes, .. } => {
                     if let Some(&link) = self.links.get(&assoc) {
                         inbox.push_back(Input::Message { link, ppid, bytes });
@@ -147,6 +168,12 @@ impl SctpOverUdp {
                             self.counters.count(Reason::Silence);
                         }
                         inbox.push_back(Input::Closed { link, cause: cause_of(why) });
+                    }
+                }
+                Event::Path { assoc, remote, state } => {
+                    if let (Some(&link), Some(paths)) = (self.links.get(&assoc), &self.paths) {
+                        // Nobody waits for a listener that is slow.
+                        let _ = paths.try_send(PathEvent { link, remote: remote.ip(), state: told(state) });
                     }
                 }
                 // A full queue ends a link here, so nobody waits for room.
@@ -198,14 +225,19 @@ impl Transport for SctpOverUdp {
         self.associations.contains_key(&link)
     }
 
-    fn open(&mut self, now: Time, link: LinkId, door: Door, to: Endpoint, _: Greeting, inbox: &mut Inbox) {
-        match self.connect(now, door, &to) {
-            Some(assoc) => {
-                self.links.insert(assoc, link);
-                self.associations.insert(link, assoc);
-            }
-            None => inbox.push_back(Input::Closed { link, cause: Cause::Unreachable }),
-        }
+    fn open(
+        &mut self,
+        now: Time,
+        link: LinkId,
+        door: Door,
+        to: Endpoint,
+        _: Greeting,
+        _: &mut Inbox,
+    ) -> Result<(), Refused> {
+        let assoc = self.connect(now, door, &to)?;
+        self.links.insert(assoc, link);
+        self.associations.insert(link, assoc);
+        Ok(())
     }
 
     fn send(&mut self, now: Time, link: LinkId, ppid: Ppid, bytes: Vec<u8>, inbox: &mut Inbox) {
@@ -228,14 +260,18 @@ impl Transport for SctpOverUdp {
         }
     }
 
-    fn flush(&mut self, now: Time, inbox: &mut Inbox) {
-        self.tell(now, inbox);
+    fn flush(&mut self, clock: Clock, inbox: &mut Inbox) {
+        self.tell(|| clock.now(), inbox);
         self.transmit();
     }
 
-    fn sweep(&mut self, now: Time, cx: &mut Context<'_>, inbox: &mut Inbox) {
+    fn sweep(&mut self, clock: Clock, cx: &mut Context<'_>, inbox: &mut Inbox) {
         let mut woken = std::mem::take(&mut self.again);
         self.ready.take(cx, &mut woken);
+        if woken.is_empty() {
+            return;
+        }
+        let now = clock.now();
         woken.sort_unstable();
         woken.dedup();
         for number in woken {
@@ -253,7 +289,7 @@ impl Transport for SctpOverUdp {
                 }
             }
         }
-        self.tell(now, inbox);
+        self.tell(|| clock.now(), inbox);
         if inbox.is_empty() {
             // Nothing for the node, so it will say nothing: acknowledgements leave now.
             self.transmit();
@@ -269,7 +305,7 @@ impl Transport for SctpOverUdp {
 
     fn wake(&mut self, now: Time, inbox: &mut Inbox) {
         self.mux.wake(now);
-        self.tell(now, inbox);
+        self.tell(|| now, inbox);
     }
 
     fn finish(&mut self, now: Time) {
@@ -287,6 +323,20 @@ impl Transport for SctpOverUdp {
     fn is_done(&self) -> bool {
         self.leaving.is_empty() && self.sockets.iter().all(UdpSocket::is_empty)
     }
+}
+
+fn told(state: rserpool_sctp::PathState) -> PathState {
+    match state {
+        rserpool_sctp::PathState::Confirmed => PathState::Confirmed,
+        rserpool_sctp::PathState::Unreachable => PathState::Unreachable,
+        rserpool_sctp::PathState::Available => PathState::Available,
+    }
+}
+
+/// Where others reach a socket that is bound to `ip`.
+fn reachable_at(ip: IpAddr) -> Vec<IpAddr> {
+    // Whoever cannot find out lists nothing, and has the one address that its packets come from.
+    if ip.is_unspecified() { local_addresses(ip).unwrap_or_default() } else { vec![ip] }
 }
 
 fn cause_of(why: Why) -> Cause {

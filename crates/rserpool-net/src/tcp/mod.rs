@@ -12,10 +12,9 @@ mod frame;
 mod link;
 mod output;
 
-use crate::Config;
 use crate::ready::Ready;
-use crate::transport::{Inbox, Names, Transport};
-use crate::{Counters, Reason};
+use crate::transport::{Inbox, Names, Refused, Transport};
+use crate::{Clock, Config, Counters, Reason};
 use frame::{AbortCause, Hello};
 use link::{Birth, Common, Connecting, Link, Look};
 use rserpool::{Cause, Door, Ending, Endpoint, Greeting, LinkId, Ppid, Protocol, Time, Timers};
@@ -65,9 +64,9 @@ pub struct Tcp {
     dirty: Vec<LinkId>,
     /// Octets all links hold.
     held: usize,
-    /// Where links to registrars begin: at the address of the ASAP door, which the registrar compares with the address
+    /// Where links to registrars begin: at an address of the ASAP door, which the registrar compares with the address
     /// of the service (RFC 5352 §3.1: the ASAP endpoint is bound to the addresses the service will use).
-    asap_from: Option<IpAddr>,
+    asap_from: Vec<IpAddr>,
 }
 
 impl Tcp {
@@ -87,6 +86,7 @@ impl Tcp {
         }
         let again = (0..listeners.len()).map(Key::Listener).collect();
         let scratch = vec![0; READ_MAX].into_boxed_slice();
+        let asap_from = config.asap.at.iter().flat_map(|at| at.addresses.clone());
         Ok(Self {
             common: Common { identity: config.identity, limits: config.limits, counters, scratch },
             names,
@@ -98,7 +98,7 @@ impl Tcp {
             again,
             dirty: Vec::new(),
             held: 0,
-            asap_from: config.asap.at.map(|at| at.ip()).filter(|ip| !ip.is_unspecified()),
+            asap_from: asap_from.filter(|ip| !ip.is_unspecified()).collect(),
         })
     }
 
@@ -220,11 +220,11 @@ impl Transport for Tcp {
         to: Endpoint,
         greeting: Greeting,
         inbox: &mut Inbox,
-    ) {
+    ) -> Result<(), Refused> {
         let limits = self.common.limits;
         if self.links.len() >= limits.links_max {
             self.common.counters.count(Reason::TooManyLinks);
-            return inbox.push_back(rserpool::Input::Closed { link: id, cause: Cause::Unreachable });
+            return Err(Refused::Unreachable);
         }
         let hello = Hello {
             role: greeting.role,
@@ -233,8 +233,9 @@ impl Transport for Tcp {
             pool: greeting.pool,
             ..link::hello_of(&self.common.identity, &limits)
         };
-        let from = self.asap_from.filter(|_| door == Door::Asap);
-        let to_try = to.socket_addresses().collect();
+        let to_try: Vec<SocketAddr> = to.socket_addresses().collect();
+        let suits = |from: &&IpAddr| to_try.first().is_some_and(|to| to.is_ipv4() == from.is_ipv4());
+        let from = self.asap_from.iter().find(suits).copied().filter(|_| door == Door::Asap);
         let connecting: Connecting = Box::pin(connect(from, to_try, limits.silence_max));
         let waker = self.ready.waker(Key::Link(id));
         let birth = Birth { now, id, door, until: now + limits.connect_timeout, waker };
@@ -242,6 +243,7 @@ impl Transport for Tcp {
         self.links.insert(id, link);
         self.again.push(Key::Link(id));
         self.after(now, id, Look::Done, inbox);
+        Ok(())
     }
 
     fn send(&mut self, now: Time, id: LinkId, ppid: Ppid, bytes: Vec<u8>, inbox: &mut Inbox) {
@@ -259,7 +261,11 @@ impl Transport for Tcp {
         self.soil(id);
     }
 
-    fn flush(&mut self, now: Time, inbox: &mut Inbox) {
+    fn flush(&mut self, clock: Clock, inbox: &mut Inbox) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let now = clock.now();
         let mut dirty = std::mem::take(&mut self.dirty);
         for id in dirty.drain(..) {
             if let Some(link) = self.links.get_mut(&id) {
@@ -270,9 +276,13 @@ impl Transport for Tcp {
         self.dirty = dirty;
     }
 
-    fn sweep(&mut self, now: Time, cx: &mut Context<'_>, inbox: &mut Inbox) {
+    fn sweep(&mut self, clock: Clock, cx: &mut Context<'_>, inbox: &mut Inbox) {
         let mut keys = std::mem::take(&mut self.again);
         self.ready.take(cx, &mut keys);
+        if keys.is_empty() {
+            return;
+        }
+        let now = clock.now();
         let later = keys.split_off(keys.len().min(LOOKS_MAX));
         for key in keys {
             self.look(now, key, inbox);

@@ -5,7 +5,7 @@
 use rserpool::{
     Cause, Door, Ending, Endpoint, Greeting, Input, LinkId, Node, Outbox, Output, Ppid, Protocol, Time,
 };
-use rserpool_net::{Bound, Config, Counters, DoorAt, Handle, Ports, config, drive};
+use rserpool_net::{Bound, Config, Counters, DoorAt, Handle, Ports, Stack, config, drive};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -55,14 +55,60 @@ pub struct Living<N: Node> {
     thread: Option<JoinHandle<()>>,
 }
 
-/// All doors at loopback, over this protocol.
+/// What carries the links of a test, from the side that opens them to the side that accepts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    Tcp,
+    SctpOverUdp,
+    /// The kernel's SCTP.
+    Kernel,
+    /// SCTP over UDP, to the kernel's that takes it out of UDP.
+    UdpToKernel,
+    /// The kernel's SCTP that puts it into UDP, to SCTP over UDP.
+    KernelToUdp,
+}
+
+impl Over {
+    pub fn protocol(self) -> Protocol {
+        if self == Self::Tcp { Protocol::Tcp } else { Protocol::Sctp }
+    }
+
+    pub fn opener(self) -> Config {
+        self.config(matches!(self, Self::Kernel | Self::KernelToUdp))
+    }
+
+    pub fn acceptor(self) -> Config {
+        self.config(self.kernel_accepts())
+    }
+
+    pub fn kernel_accepts(self) -> bool {
+        matches!(self, Self::Kernel | Self::UdpToKernel)
+    }
+
+    fn config(self, kernel: bool) -> Config {
+        if matches!(self, Self::UdpToKernel | Self::KernelToUdp) {
+            encapsulate();
+        }
+        Config { stack: if kernel { Stack::Kernel } else { Stack::Udp }, ..config(self.protocol()) }
+    }
+}
+
+/// Has the kernel take SCTP out of UDP, for this guest.
+fn encapsulate() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        std::fs::write("/proc/sys/net/sctp/udp_port", "9899").expect("root in a guest may say so");
+    });
+}
+
+/// All doors at loopback, over this protocol; SCTP over UDP.
 pub fn config(protocol: Protocol) -> Config {
     let at = DoorAt {
-        at: Some(config::loopback()),
+        at: Some(config::loopback().into()),
         tcp: protocol == Protocol::Tcp,
         sctp: protocol == Protocol::Sctp,
     };
-    Config { asap: at, service: at, ..Config::user(rserpool::Role::Element) }
+    Config { stack: Stack::Udp, asap: at.clone(), service: at, ..Config::user(rserpool::Role::Element) }
 }
 
 impl<N: Node + 'static> Living<N>
@@ -233,8 +279,8 @@ impl Actor {
 }
 
 /// Two probes and a link between them: the opener, its name for the link; the acceptor, its name.
-pub fn pair(protocol: Protocol) -> (Actor, LinkId, Actor, LinkId) {
-    pair_of(config(protocol), config(protocol))
+pub fn pair(over: Over) -> (Actor, LinkId, Actor, LinkId) {
+    pair_of(over.opener(), over.acceptor())
 }
 
 pub fn pair_of(opener: Config, acceptor: Config) -> (Actor, LinkId, Actor, LinkId) {
