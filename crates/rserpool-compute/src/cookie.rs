@@ -20,13 +20,58 @@
 //! and a verifier that does not have that key does not believe the cookie.
 
 use crate::codec::{Reader, WireError, put_counted};
+use crate::item::Item;
 use crate::protocol::{Attempt, JobId, TaskId};
 
 /// Most octets of a cookie; what the session layer carries.
 pub const COOKIE_MAX: usize = 60_000;
 
-/// Most octets of the state in a checkpoint.
-pub const STATE_MAX: usize = 4096;
+/// Most octets of the state in a checkpoint: a command's checkpoint of 32 KiB, and its kind.
+pub const STATE_MAX: usize = 32 * 1024 + 1;
+
+/// Most octets of a command's checkpoint that travel in the cookie, if a worker has so many slots: all of them have to
+/// find room. Larger ones are brought to the client, and the cookie names them.
+pub fn inline_max(slots: u32) -> usize {
+    let room = (COOKIE_MAX - FIXED) / slots.max(1) as usize;
+    room.saturating_sub(ENTRY + 1).min(STATE_MAX - 1)
+}
+
+/// What a command needs to go on: the state in its [`Progress`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checkpoint {
+    /// The checkpoint itself.
+    Inline(Vec<u8>),
+    /// The client keeps it.
+    Kept(Item),
+}
+
+impl Checkpoint {
+    /// Kind (0: inline, 1: kept), then the checkpoint or what it is.
+    pub fn emit(&self) -> Vec<u8> {
+        match self {
+            Self::Inline(octets) => [&[0], octets.as_slice()].concat(),
+            Self::Kept(item) => {
+                let mut out = vec![1];
+                item.emit(&mut out);
+                out
+            }
+        }
+    }
+
+    /// The checkpoint these octets are.
+    pub fn parse(state: &[u8]) -> Option<Self> {
+        match state.split_first()? {
+            (0, octets) => Some(Self::Inline(octets.to_vec())),
+            (1, described) => {
+                let mut body = Reader::new(described);
+                let item = Item::parse(&mut body).ok()?;
+                body.end().ok()?;
+                Some(Self::Kept(item))
+            }
+            _ => None,
+        }
+    }
+}
 
 /// How far an attempt had come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +177,8 @@ const VERSION: u16 = 1;
 const CHECKSUM_ONLY: u16 = 0;
 const SEAL: usize = 8;
 const ENTRY: usize = 24;
+/// Octets of a cookie that no entry has: header, zeros and seal.
+const FIXED: usize = 36 + 3 + SEAL;
 
 /// FNV-1a: each step is a bijection of the sum so far, so a change of any one octet is always found.
 pub(crate) fn seal(bytes: &[u8]) -> [u8; SEAL] {
@@ -207,6 +254,30 @@ mod tests {
         // A sealed lie about the number of entries is found, too.
         assert!(resealed(35, 3).is_err());
         assert!(resealed(35, 1).is_err());
+    }
+
+    #[test]
+    fn the_checkpoints_of_all_slots_find_room() {
+        assert_eq!(inline_max(1), 32 * 1024);
+        for slots in [1, 2, 4, 7, 64, 800] {
+            let state = Checkpoint::Inline(vec![7; inline_max(slots).max(41)]).emit();
+            let entries = (0..u64::from(slots)).map(|task| progress(task, &state)).collect();
+            let verified = Cookie::verify(&Cookie { entries, ..cookie() }.emit()).expect("our own");
+            assert_eq!(verified.entries.len(), slots as usize);
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_is_itself_or_a_name() {
+        let item = Item { digest: crate::Digest([3; 32]), size: 9, form: crate::Form::File };
+        for checkpoint in [Checkpoint::Inline(vec![]), Checkpoint::Inline(vec![1, 2]), Checkpoint::Kept(item)]
+        {
+            assert_eq!(Checkpoint::parse(&checkpoint.emit()), Some(checkpoint));
+        }
+        assert_eq!(Checkpoint::Inline(vec![5]).emit(), [0, 5]);
+        for wrong in [&[][..], &[2], &[1], &[1, 0]] {
+            assert_eq!(Checkpoint::parse(wrong), None);
+        }
     }
 
     #[test]

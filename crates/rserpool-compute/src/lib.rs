@@ -13,21 +13,30 @@
 //! it, workers only the tasks they hold. Everything here is a value like the nodes of `rserpool`: no clock, no socket,
 //! no process; what a task really does is a wish to the world.
 //!
-//! Read [`protocol`] first (what the two sides say), then [`service`], then [`job`].
+//! Read [`protocol`] first (what the two sides say), then [`service`], then [`job`], then [`durable`]: the job with a
+//! [`journal`], which outlives its client. [`application`] is another world: the services of RSPLIB, as elements and as
+//! users.
 
+pub mod application;
 mod codec;
 pub mod cookie;
+pub mod durable;
 pub mod fractal;
+pub mod item;
 pub mod job;
 pub mod journal;
 pub mod protocol;
+pub mod resources;
 pub mod service;
+pub mod tree;
 pub mod work;
 
 pub use codec::WireError;
 pub use cookie::Cookie;
+pub use durable::DurableJob;
+pub use item::{Digest, Form, Item};
 pub use job::Job;
-pub use journal::Journal;
 pub use protocol::{Attempt, JobId, Refusal, Status, Stream, TaskId};
+pub use resources::Resources;
 pub use service::TaskService;
-pub use work::{Command, Work};
+pub use work::{Command, Pick, Placed, Work};

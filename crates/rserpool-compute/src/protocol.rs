@@ -13,9 +13,9 @@
 //! ```text
 //!   client                                   worker
 //!     Hello(version, job)  --------------->           first, on every new element of the session
-//!                          <---------------  Welcome(version, slots, credit, name)
-//!     Task(task, attempt, work) ---------->           never more unsettled tasks than the credit
-//!                          <---------------  Started(task, attempt, from)
+//!                          <---------------  Welcome(version, slots, credit, resources, name)
+//!     Task(task, attempt, needs, work) --->           never more unsettled tasks than the credit
+//!                          <---------------  Started(task, attempt, of, from)
 //!                          <---------------  Output(task, attempt, stream, offset, octets)*
 //!     Window(task, attempt, octets) ------>           each attempt may begin with `WINDOW` octets of output
 //!                          <---------------  Result(task, attempt, status, octets)
@@ -23,6 +23,36 @@
 //!     Cancel(task, attempt) -------------->           answered by a Result in any case
 //!     Recall(task, attempt) -------------->           give it back if it did not begin
 //!                          <---------------  Credit(tasks)     0: the worker drains
+//!                          <---------------  Holds(task, attempt)    of a lost session of this job, after Welcome
+//!     Adopt(task, attempt) -------------->           this session takes it over, from its beginning; or Cancel
+//! ```
+//!
+//! Work may need items (files and trees of files, see [`crate::item`]). The worker asks for those it does not have, before
+//! it starts the task, each once for all that need it; a task that was started needs nothing more. The other way, a
+//! checkpoint that is too large for a cookie is brought to the client, and the cookie names it as an item:
+//!
+//! ```text
+//!   client                                   worker
+//!                          <---------------  Fetch(transfer, item)      numbers of transfers are the worker's: 1, 2, …
+//!     Part(transfer, octets) ------------>*          never more than `TRANSFER_WINDOW` that are not asked for again:
+//!                          <---------------  More(transfer, octets)*    they are on the worker's disk
+//!                          <---------------  Stop(transfer)             not needed any more; or Part by Part to its end
+//!
+//!                          <---------------  Save(transfer, attempt, item)
+//!                          <---------------  Part(transfer, octets)*
+//!     More(transfer, octets) ------------>*
+//!     Saved(transfer)      --------------->           on the client's disk, as announced: the next cookie names it
+//!     Stop(transfer)       --------------->           or: cannot be kept
+//!
+//!     Lineage(cookie)      --------------->           before a Task that continues what another session's worker began
+//! ```
+//!
+//! A session can also be about the worker itself; it carries no job then:
+//!
+//! ```text
+//!   whoever may                              worker
+//!     Drain(milliseconds)  --------------->           instead of Hello
+//!                          <---------------  Draining(permitted, tasks, milliseconds)      again when the tasks are 0
 //! ```
 //!
 //! Attempts of a task strictly increase and are numbered by the client before anything is sent, so a frame always says
@@ -30,7 +60,10 @@
 //! promised is repeated elsewhere. Unknown frame types are such octets too; versions are what keeps the sides together.
 
 pub use crate::codec::WireError;
-use crate::codec::{Reader, clipped};
+use crate::codec::{Reader, clipped, put_counted};
+use crate::cookie::COOKIE_MAX;
+use crate::item::Item;
+use crate::resources::{Amount, Resources};
 use rserpool::Ppid;
 use std::fmt;
 
@@ -38,7 +71,7 @@ use std::fmt;
 pub const PPID: Ppid = Ppid(0x5253_5031);
 
 /// The version spoken here. A worker that is told another one does not welcome.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Most octets of a message. Every transport carries 1 MiB.
 pub const MESSAGE_MAX: usize = 960 * 1024;
@@ -57,6 +90,9 @@ pub const WINDOW: u32 = 512 * 1024;
 
 /// Most octets a Window frame may add.
 pub const WINDOW_MAX: u32 = 16 * 1024 * 1024;
+
+/// Octets of a transfer that may be under way before the first More frame.
+pub const TRANSFER_WINDOW: u32 = 512 * 1024;
 
 /// Most tasks a worker lets a session have unsettled.
 pub const CREDIT_MAX: u32 = 4096;
@@ -111,15 +147,8 @@ impl Stream {
     /// Standard error.
     pub const ERROR: Self = Self(2);
 
-    /// The file at this place of [`Command::collect`](crate::Command::collect).
-    pub fn file(place: u8) -> Option<Self> {
-        place.checked_add(16).map(Self)
-    }
-
-    /// The place in [`Command::collect`](crate::Command::collect), if the stream is a collected file.
-    pub fn as_file(self) -> Option<u8> {
-        self.0.checked_sub(16)
-    }
+    /// What [`Command::collect`](crate::Command::collect) found: a [tree](crate::tree), then its digest (32 octets).
+    pub const FILES: Self = Self(3);
 }
 
 /// How an attempt ended.
@@ -132,6 +161,13 @@ pub enum Status {
     Signalled(i32),
     /// It ran longer than it may and was killed.
     TimedOut,
+    /// It ended with exit status 0 but did not leave the files it should; the reason is for people.
+    Incomplete(String),
+    /// It used more memory than it may, all its processes together, and was killed.
+    OverMemory {
+        /// Octets it may use.
+        limit: u64,
+    },
     /// It never ran; the reason is for people. Another worker may be able to.
     CouldNotStart(String),
     /// The worker would not take it; nothing ran, nothing is charged.
@@ -141,7 +177,20 @@ pub enum Status {
 }
 
 impl Status {
-    /// Exit status 0.
+    /// True if the execution came to an end of its own or met a limit of the task's own: a result, good or bad. Otherwise
+    /// the task has to run elsewhere.
+    pub fn is_result(&self) -> bool {
+        matches!(
+            self,
+            Self::Exited(_)
+                | Self::Signalled(_)
+                | Self::TimedOut
+                | Self::Incomplete(_)
+                | Self::OverMemory { .. }
+        )
+    }
+
+    /// Exit status 0, and everything there that should be.
     pub fn is_success(&self) -> bool {
         *self == Self::Exited(0)
     }
@@ -154,6 +203,11 @@ impl fmt::Display for Status {
             Self::Exited(code) => write!(f, "exit status {code}"),
             Self::Signalled(signal) => write!(f, "ended by signal {signal}"),
             Self::TimedOut => write!(f, "ran longer than allowed"),
+            Self::Incomplete(why) => write!(f, "{why}"),
+            Self::OverMemory { limit } if limit % 1024 == 0 => {
+                write!(f, "used more than {}iB of memory", Amount(*limit))
+            }
+            Self::OverMemory { limit } => write!(f, "used more than {limit} octets of memory"),
             Self::CouldNotStart(why) => write!(f, "could not start: {why}"),
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
             Self::Cancelled => write!(f, "cancelled"),
@@ -165,7 +219,7 @@ impl fmt::Display for Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It drains.
+    /// It drains. Tells so also of a task that ran and was given back because the time to drain is over.
     Draining,
     /// The session has as many unsettled tasks as its credit.
     NoCredit,
@@ -173,6 +227,8 @@ pub enum Refusal {
     OldAttempt,
     /// It was called back before it began.
     Recalled,
+    /// It does not hold what is to be adopted.
+    NotHeld,
 }
 
 impl fmt::Display for Refusal {
@@ -182,6 +238,7 @@ impl fmt::Display for Refusal {
             Self::NoCredit => "more tasks than the credit",
             Self::OldAttempt => "an older attempt",
             Self::Recalled => "called back",
+            Self::NotHeld => "not held any more",
         })
     }
 }
@@ -203,6 +260,8 @@ pub enum Frame {
         /// The attempt whose output the client still holds, so that a worker that has its checkpoint may go on from
         /// there; 0: none.
         continues: u32,
+        /// What it needs of the worker while it runs.
+        needs: Resources,
         /// What to do, as [`Work::emit`](crate::Work::emit) wrote it: 1 to [`WORK_MAX`] octets. Parsed by itself, so
         /// that work unknown to the worker refuses one task, not the session.
         work: Vec<u8>,
@@ -229,6 +288,48 @@ pub enum Frame {
         /// This execution.
         attempt: Attempt,
     },
+    /// 0x07: this session takes over what a lost one of the same job left here. Answered by `Started`, then as if the
+    /// attempt began in this session; by a Result that refuses it if it is not here any more.
+    Adopt {
+        /// This execution.
+        attempt: Attempt,
+    },
+    /// 0x0a: take no more tasks, leave the pool, give back what still runs after a while, and end. The only word of its
+    /// session.
+    Drain {
+        /// How long tasks may go on.
+        millis: u32,
+    },
+    /// 0x08: that item is safe.
+    Saved {
+        /// Which transfer brought it.
+        transfer: u32,
+    },
+    /// 0x09: checkpoints of another session's worker, for tasks that continue them. Believed if it verifies and is of
+    /// this job, like a cookie echo.
+    Lineage {
+        /// As the other worker sealed it; at most [`COOKIE_MAX`] octets.
+        cookie: Vec<u8>,
+    },
+    /// 0x40: some of an item, in order, from either side.
+    Part {
+        /// Of this transfer.
+        transfer: u32,
+        /// 1 to [`CHUNK_MAX`] octets.
+        octets: Vec<u8>,
+    },
+    /// 0x41: that many more octets of an item may come, from either side.
+    More {
+        /// Of this transfer.
+        transfer: u32,
+        /// 1 to [`WINDOW_MAX`].
+        octets: u32,
+    },
+    /// 0x42: no more of it, from the side that receives.
+    Stop {
+        /// This transfer.
+        transfer: u32,
+    },
     /// 0x81: the worker's first word.
     Welcome {
         /// The version it speaks.
@@ -237,6 +338,8 @@ pub enum Frame {
         slots: u32,
         /// How many unsettled tasks this session may have; at most [`CREDIT_MAX`].
         credit: u32,
+        /// What it has besides slots, for all its sessions together.
+        resources: Resources,
         /// What it calls itself; at most [`TEXT_MAX`] octets.
         name: String,
     },
@@ -249,7 +352,9 @@ pub enum Frame {
     Started {
         /// Which execution.
         attempt: Attempt,
-        /// Its output goes on after this many octets of the attempt it continues; 0: from the beginning.
+        /// The number of the attempt whose checkpoint it goes on from; 0: it begins anew.
+        of: u32,
+        /// Its output goes on after this many octets of that attempt.
         from: u64,
     },
     /// 0x84: output, in order.
@@ -272,6 +377,36 @@ pub enum Frame {
         /// Octets of output in all, all streams together.
         octets: u64,
     },
+    /// 0x86: it runs here, or ended here, for a lost session of the same job.
+    Holds {
+        /// Which execution.
+        attempt: Attempt,
+    },
+    /// 0x87: a task needs it and it is not here.
+    Fetch {
+        /// The number of the transfer, above those before.
+        transfer: u32,
+        /// What is needed.
+        item: Item,
+    },
+    /// 0x88: a checkpoint to be kept; its parts follow.
+    Save {
+        /// The number of the transfer, above those before.
+        transfer: u32,
+        /// Whose checkpoint.
+        attempt: Attempt,
+        /// What comes.
+        item: Item,
+    },
+    /// 0x89: how far it has come with draining.
+    Draining {
+        /// False: it does not drain for this peer.
+        permitted: bool,
+        /// Tasks that are not settled yet.
+        tasks: u32,
+        /// After this time at most it ends.
+        millis: u32,
+    },
 }
 
 impl Frame {
@@ -285,29 +420,40 @@ impl Frame {
                 out.extend([0, 0]);
                 out.extend(job.0);
             }
-            Self::Task { attempt, continues, work } => {
+            Self::Task { attempt, continues, needs, work } => {
                 debug_assert!((1..=WORK_MAX).contains(&work.len()), "work of {} octets", work.len());
                 put_attempt(out, *attempt);
                 out.extend(continues.to_be_bytes());
+                put_resources(out, needs);
                 out.extend(work);
             }
             Self::Window { attempt, octets } => {
                 put_attempt(out, *attempt);
                 out.extend(octets.to_be_bytes());
             }
-            Self::Ack { attempt } | Self::Cancel { attempt } | Self::Recall { attempt } => {
-                put_attempt(out, *attempt);
+            Self::Ack { attempt }
+            | Self::Cancel { attempt }
+            | Self::Recall { attempt }
+            | Self::Adopt { attempt }
+            | Self::Holds { attempt } => put_attempt(out, *attempt),
+            Self::Drain { millis } => out.extend(millis.to_be_bytes()),
+            Self::Draining { permitted, tasks, millis } => {
+                out.extend([u8::from(*permitted), 0, 0, 0]);
+                out.extend(tasks.to_be_bytes());
+                out.extend(millis.to_be_bytes());
             }
-            Self::Welcome { version, slots, credit, name } => {
+            Self::Welcome { version, slots, credit, resources, name } => {
                 out.extend(version.to_be_bytes());
                 out.extend([0, 0]);
                 out.extend(slots.to_be_bytes());
                 out.extend(credit.to_be_bytes());
+                put_resources(out, resources);
                 out.extend(clipped(name, TEXT_MAX).as_bytes());
             }
             Self::Credit { tasks } => out.extend(tasks.to_be_bytes()),
-            Self::Started { attempt, from } => {
+            Self::Started { attempt, of, from } => {
                 put_attempt(out, *attempt);
+                out.extend(of.to_be_bytes());
                 out.extend(from.to_be_bytes());
             }
             Self::Output { attempt, stream, offset, octets } => {
@@ -320,6 +466,26 @@ impl Frame {
             Self::Result { attempt, status, octets } => {
                 put_attempt(out, *attempt);
                 put_status(out, status, *octets);
+            }
+            Self::Saved { transfer } | Self::Stop { transfer } => out.extend(transfer.to_be_bytes()),
+            Self::Lineage { cookie } => out.extend(cookie),
+            Self::Part { transfer, octets } => {
+                debug_assert!((1..=CHUNK_MAX).contains(&octets.len()), "a part of {} octets", octets.len());
+                out.extend(transfer.to_be_bytes());
+                out.extend(octets);
+            }
+            Self::More { transfer, octets } => {
+                out.extend(transfer.to_be_bytes());
+                out.extend(octets.to_be_bytes());
+            }
+            Self::Fetch { transfer, item } => {
+                out.extend(transfer.to_be_bytes());
+                item.emit(out);
+            }
+            Self::Save { transfer, attempt, item } => {
+                out.extend(transfer.to_be_bytes());
+                put_attempt(out, *attempt);
+                item.emit(out);
             }
         }
         let length = u32::try_from(out.len() - start - HEADER).expect("a frame is shorter than a message");
@@ -334,11 +500,22 @@ impl Frame {
             Self::Ack { .. } => 0x04,
             Self::Cancel { .. } => 0x05,
             Self::Recall { .. } => 0x06,
+            Self::Adopt { .. } => 0x07,
+            Self::Saved { .. } => 0x08,
+            Self::Lineage { .. } => 0x09,
+            Self::Part { .. } => 0x40,
+            Self::More { .. } => 0x41,
+            Self::Stop { .. } => 0x42,
+            Self::Drain { .. } => 0x0a,
             Self::Welcome { .. } => 0x81,
             Self::Credit { .. } => 0x82,
             Self::Started { .. } => 0x83,
             Self::Output { .. } => 0x84,
             Self::Result { .. } => 0x85,
+            Self::Holds { .. } => 0x86,
+            Self::Fetch { .. } => 0x87,
+            Self::Save { .. } => 0x88,
+            Self::Draining { .. } => 0x89,
         }
     }
 
@@ -348,20 +525,29 @@ impl Frame {
             0x02 => Self::Task {
                 attempt: attempt(body)?,
                 continues: body.u32()?,
+                needs: Resources::parse(body)?,
                 work: rest(body, "work of a task", WORK_MAX)?,
             },
             0x03 => Self::Window { attempt: attempt(body)?, octets: size(body, "window", 1, WINDOW_MAX)? },
             0x04 => Self::Ack { attempt: attempt(body)? },
             0x05 => Self::Cancel { attempt: attempt(body)? },
             0x06 => Self::Recall { attempt: attempt(body)? },
+            0x07 => Self::Adopt { attempt: attempt(body)? },
+            0x08 => Self::Saved { transfer: body.u32()? },
+            0x09 => Self::Lineage { cookie: rest(body, "cookie", COOKIE_MAX)? },
+            0x40 => Self::Part { transfer: body.u32()?, octets: rest(body, "part", CHUNK_MAX)? },
+            0x41 => Self::More { transfer: body.u32()?, octets: size(body, "window", 1, WINDOW_MAX)? },
+            0x42 => Self::Stop { transfer: body.u32()? },
+            0x0a => Self::Drain { millis: body.u32()? },
             0x81 => Self::Welcome {
                 version: version(body)?,
                 slots: body.u32()?,
                 credit: size(body, "credit", 0, CREDIT_MAX)?,
+                resources: Resources::parse(body)?,
                 name: text(body, "name")?,
             },
             0x82 => Self::Credit { tasks: size(body, "credit", 0, CREDIT_MAX)? },
-            0x83 => Self::Started { attempt: attempt(body)?, from: body.u64()? },
+            0x83 => Self::Started { attempt: attempt(body)?, of: body.u32()?, from: body.u64()? },
             0x84 => Self::Output {
                 attempt: attempt(body)?,
                 stream: stream(body)?,
@@ -373,6 +559,10 @@ impl Frame {
                 let (status, octets) = status(body)?;
                 Self::Result { attempt, status, octets }
             }
+            0x86 => Self::Holds { attempt: attempt(body)? },
+            0x87 => Self::Fetch { transfer: body.u32()?, item: Item::parse(body)? },
+            0x88 => Self::Save { transfer: body.u32()?, attempt: attempt(body)?, item: Item::parse(body)? },
+            0x89 => Self::Draining { permitted: permitted(body)?, tasks: body.u32()?, millis: body.u32()? },
             _ => {
                 return Err(WireError::Unknown {
                     offset: kind_offset,
@@ -477,6 +667,15 @@ fn version(body: &mut Reader<'_>) -> Result<u16, WireError> {
     Ok(version)
 }
 
+fn permitted(body: &mut Reader<'_>) -> Result<bool, WireError> {
+    let offset = body.offset();
+    let [permitted, _, _, _] = body.array()?;
+    match permitted {
+        0 | 1 => Ok(permitted == 1),
+        _ => Err(WireError::Unknown { offset, what: "permission", found: permitted.into() }),
+    }
+}
+
 fn stream(body: &mut Reader<'_>) -> Result<Stream, WireError> {
     let stream = body.u8()?;
     body.array::<3>()?; // reserved
@@ -517,8 +716,16 @@ fn text(body: &mut Reader<'_>, what: &'static str) -> Result<String, WireError> 
     }
 }
 
-/// Kind (1), refusal (1), reserved (2), exit status or signal (4), octets of output (8), reason.
-fn put_status(out: &mut Vec<u8>, status: &Status, octets: u64) {
+fn put_resources(out: &mut Vec<u8>, resources: &Resources) {
+    if resources.is_empty() {
+        out.extend([0; 4]);
+    } else {
+        put_counted(out, resources.to_string().as_bytes());
+    }
+}
+
+/// Kind (1), refusal (1), reserved (2), exit status or signal (4), octets of output (8), reason or limit.
+pub(crate) fn put_status(out: &mut Vec<u8>, status: &Status, octets: u64) {
     let (kind, refusal, value, why) = match status {
         Status::Exited(code) => (1, 0, *code, ""),
         Status::Signalled(signal) => (2, 0, *signal, ""),
@@ -528,15 +735,21 @@ fn put_status(out: &mut Vec<u8>, status: &Status, octets: u64) {
         Status::Refused(Refusal::NoCredit) => (5, 2, 0, ""),
         Status::Refused(Refusal::OldAttempt) => (5, 3, 0, ""),
         Status::Refused(Refusal::Recalled) => (5, 4, 0, ""),
+        Status::Refused(Refusal::NotHeld) => (5, 5, 0, ""),
         Status::Cancelled => (6, 0, 0, ""),
+        Status::Incomplete(why) => (7, 0, 0, why.as_str()),
+        Status::OverMemory { .. } => (8, 0, 0, ""),
     };
     out.extend([kind, refusal, 0, 0]);
     out.extend(value.to_be_bytes());
     out.extend(octets.to_be_bytes());
     out.extend(clipped(why, TEXT_MAX).as_bytes());
+    if let Status::OverMemory { limit } = status {
+        out.extend(limit.to_be_bytes());
+    }
 }
 
-fn status(body: &mut Reader<'_>) -> Result<(Status, u64), WireError> {
+pub(crate) fn status(body: &mut Reader<'_>) -> Result<(Status, u64), WireError> {
     let offset = body.offset();
     let [kind, refusal, _, _] = body.array()?;
     let value = i32::from_be_bytes(body.array()?);
@@ -550,10 +763,13 @@ fn status(body: &mut Reader<'_>) -> Result<(Status, u64), WireError> {
         (5, 2) => Status::Refused(Refusal::NoCredit),
         (5, 3) => Status::Refused(Refusal::OldAttempt),
         (5, 4) => Status::Refused(Refusal::Recalled),
+        (5, 5) => Status::Refused(Refusal::NotHeld),
         (5, _) => {
             return Err(WireError::Unknown { offset: offset + 1, what: "refusal", found: refusal.into() });
         }
         (6, _) => Status::Cancelled,
+        (7, _) => Status::Incomplete(text(body, "reason")?),
+        (8, _) => Status::OverMemory { limit: body.u64()? },
         _ => return Err(WireError::Unknown { offset, what: "status", found: kind.into() }),
     };
     Ok((status, octets))
@@ -577,30 +793,64 @@ mod tests {
     const A: Attempt = Attempt { task: TaskId(7), number: 2 };
     const A_OCTETS: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 2];
 
+    fn item() -> Item {
+        Item { digest: crate::item::Digest([0xcd; 32]), size: 7, form: crate::item::Form::File }
+    }
+
+    fn needs() -> Resources {
+        let mut needs = Resources::NONE;
+        needs.add("gpu=1").expect("legal");
+        needs
+    }
+
     /// Every frame with its octets by hand.
     fn pictures() -> Vec<(Frame, Vec<u8>)> {
         let with_attempt = |head: [u8; 4], tail: &[u8]| [&head[..], &A_OCTETS, tail].concat();
         vec![
             (
-                Frame::Hello { version: 1, job: JobId([9; 16]) },
-                [&[1, 0, 0, 20, 0, 1, 0, 0][..], &[9; 16]].concat(),
+                Frame::Hello { version: 2, job: JobId([9; 16]) },
+                [&[1, 0, 0, 20, 0, 2, 0, 0][..], &[9; 16]].concat(),
             ),
             (
-                Frame::Task { attempt: A, continues: 1, work: vec![0, 65] },
-                with_attempt([2, 0, 0, 18], &[0, 0, 0, 1, 0, 65]),
+                Frame::Task { attempt: A, continues: 1, needs: Resources::NONE, work: vec![0, 65] },
+                with_attempt([2, 0, 0, 22], &[0, 0, 0, 1, 0, 0, 0, 0, 0, 65]),
+            ),
+            (
+                Frame::Task { attempt: A, continues: 0, needs: needs(), work: vec![0, 65] },
+                with_attempt([2, 0, 0, 27], &[0, 0, 0, 0, 0, 0, 0, 5, b'g', b'p', b'u', b'=', b'1', 0, 65]),
             ),
             (Frame::Window { attempt: A, octets: 258 }, with_attempt([3, 0, 0, 16], &[0, 0, 1, 2])),
             (Frame::Ack { attempt: A }, with_attempt([4, 0, 0, 12], &[])),
             (Frame::Cancel { attempt: A }, with_attempt([5, 0, 0, 12], &[])),
             (Frame::Recall { attempt: A }, with_attempt([6, 0, 0, 12], &[])),
+            (Frame::Adopt { attempt: A }, with_attempt([7, 0, 0, 12], &[])),
+            (Frame::Holds { attempt: A }, with_attempt([0x86, 0, 0, 12], &[])),
             (
-                Frame::Welcome { version: 1, slots: 4, credit: 20, name: "w1".into() },
-                vec![0x81, 0, 0, 14, 0, 1, 0, 0, 0, 0, 0, 4, 0, 0, 0, 20, b'w', b'1'],
+                Frame::Welcome {
+                    version: 2,
+                    slots: 4,
+                    credit: 20,
+                    resources: Resources::NONE,
+                    name: "w1".into(),
+                },
+                vec![0x81, 0, 0, 18, 0, 2, 0, 0, 0, 0, 0, 4, 0, 0, 0, 20, 0, 0, 0, 0, b'w', b'1'],
+            ),
+            (Frame::Drain { millis: 3000 }, vec![0x0a, 0, 0, 4, 0, 0, 11, 184]),
+            (
+                Frame::Draining { permitted: true, tasks: 2, millis: 258 },
+                vec![0x89, 0, 0, 12, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 1, 2],
+            ),
+            (
+                Frame::Result { attempt: A, status: Status::OverMemory { limit: 258 }, octets: 8 },
+                with_attempt(
+                    [0x85, 0, 0, 36],
+                    &[8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 1, 2],
+                ),
             ),
             (Frame::Credit { tasks: 3 }, vec![0x82, 0, 0, 4, 0, 0, 0, 3]),
             (
-                Frame::Started { attempt: A, from: 256 },
-                with_attempt([0x83, 0, 0, 20], &[0, 0, 0, 0, 0, 0, 1, 0]),
+                Frame::Started { attempt: A, of: 3, from: 256 },
+                with_attempt([0x83, 0, 0, 24], &[0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0]),
             ),
             (
                 Frame::Output { attempt: A, stream: Stream::ERROR, offset: 5, octets: vec![1, 2, 3] },
@@ -617,6 +867,24 @@ mod tests {
             (
                 Frame::Result { attempt: A, status: Status::CouldNotStart("no".into()), octets: 0 },
                 with_attempt([0x85, 0, 0, 30], &[4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b'n', b'o']),
+            ),
+            (
+                Frame::Result { attempt: A, status: Status::Incomplete("x".into()), octets: 0 },
+                with_attempt([0x85, 0, 0, 29], &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b'x']),
+            ),
+            (Frame::Saved { transfer: 5 }, vec![8, 0, 0, 4, 0, 0, 0, 5]),
+            (Frame::Lineage { cookie: vec![1, 2] }, vec![9, 0, 0, 2, 1, 2]),
+            (Frame::Part { transfer: 5, octets: vec![9, 8] }, vec![0x40, 0, 0, 6, 0, 0, 0, 5, 9, 8]),
+            (Frame::More { transfer: 5, octets: 258 }, vec![0x41, 0, 0, 8, 0, 0, 0, 5, 0, 0, 1, 2]),
+            (Frame::Stop { transfer: 5 }, vec![0x42, 0, 0, 4, 0, 0, 0, 5]),
+            (
+                Frame::Fetch { transfer: 5, item: item() },
+                [&[0x87, 0, 0, 45, 0, 0, 0, 5][..], &[0xcd; 32], &[0, 0, 0, 0, 0, 0, 0, 7, 1]].concat(),
+            ),
+            (
+                Frame::Save { transfer: 5, attempt: A, item: item() },
+                [&[0x88, 0, 0, 57, 0, 0, 0, 5][..], &A_OCTETS, &[0xcd; 32], &[0, 0, 0, 0, 0, 0, 0, 7, 1]]
+                    .concat(),
             ),
         ]
     }
@@ -647,7 +915,9 @@ mod tests {
                 Frame::Task { .. }
                     | Frame::Output { .. }
                     | Frame::Welcome { .. }
-                    | Frame::Result { status: Status::CouldNotStart(_), .. }
+                    | Frame::Part { .. }
+                    | Frame::Lineage { .. }
+                    | Frame::Result { status: Status::CouldNotStart(_) | Status::Incomplete(_), .. }
             );
             let mut longer = [&picture[..], &[0]].concat();
             longer[3] += 1;
@@ -672,8 +942,11 @@ mod tests {
         let zeroth = [&[4, 0, 0, 12][..], &[0; 12]].concat();
         let rule = "must not be 0: attempts begin at 1";
         assert_eq!(parsed(&zeroth), Err(WireError::Invalid { offset: 12, rule }));
-        let empty_work = [&[2, 0, 0, 16][..], &A_OCTETS, &[0; 4]].concat();
-        assert_eq!(parsed(&empty_work), Err(WireError::Truncated { offset: 20, needed: 1, left: 0 }));
+        let empty_work = [&[2, 0, 0, 20][..], &A_OCTETS, &[0; 8]].concat();
+        assert_eq!(parsed(&empty_work), Err(WireError::Truncated { offset: 24, needed: 1, left: 0 }));
+        let needs = [&[2, 0, 0, 23][..], &A_OCTETS, &[0, 0, 0, 0, 0, 0, 0, 2, b'g', b'!', 65]].concat();
+        let rule = "must be resources in their one form";
+        assert_eq!(parsed(&needs), Err(WireError::Invalid { offset: 20, rule }));
         let mut huge = emitted(&Frame::Output {
             attempt: A,
             stream: Stream::OUTPUT,
@@ -706,7 +979,7 @@ mod tests {
     fn small_frames_share_a_message_and_long_ones_travel_alone() {
         let mut batch = Batch::default();
         let small = Frame::Ack { attempt: A };
-        let long = Frame::Task { attempt: A, continues: 0, work: vec![0; WORK_MAX] };
+        let long = Frame::Task { attempt: A, continues: 0, needs: Resources::NONE, work: vec![0; WORK_MAX] };
         for _ in 0..3 {
             batch.push(&small);
         }

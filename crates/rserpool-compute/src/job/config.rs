@@ -1,6 +1,9 @@
 //! Settings of a job.
 
+use super::feed::{BEGIN_MAX, CROWDED};
+use super::lanes::SHUN;
 use crate::protocol::JobId;
+use crate::resources::Resources;
 use rserpool::{PoolHandle, user};
 use std::time::Duration;
 
@@ -24,6 +27,8 @@ pub struct Config {
     pub handle: PoolHandle,
     /// The job's name: 128 random bits, never used for other tasks.
     pub job: JobId,
+    /// What its tasks need of a worker, unless something else is said for one of them.
+    pub needs: Resources,
     /// Pause between two looks at who is in the pool. While that changes, they come up to ten times as often.
     pub look_around: Duration,
     /// Tasks held at a time; [`Job::submit`](super::Job::submit) refuses more until some are over.
@@ -35,8 +40,11 @@ pub struct Config {
     /// A task that was running on so many workers when they died (or hung) is not tried again: it may be what kills
     /// them.
     pub deaths_max: u32,
-    /// A task that so many workers could not start is not tried again.
+    /// A task that could not be started so many times is not tried again.
     pub starts_max: u32,
+    /// How often a task that came to a bad end (another exit status than 0, a signal, a limit of its own) is tried again,
+    /// preferably elsewhere. What dies with its worker is not counted here.
+    pub retries: u32,
     /// How long the late results of a hung worker are listened for, to count them.
     pub late_patience: Duration,
     /// How long tasks with a checkpoint wait for their session to find its next worker, before they start anew
@@ -50,29 +58,45 @@ pub struct Config {
     pub backups: Backups,
     /// A task that runs for less than this gets none.
     pub backup_after: Duration,
-    /// The application keeps a [journal](crate::journal): a result is acknowledged to its worker only after [`Job::recorded`](super::Job::recorded).
+    /// The application keeps results safe by itself: one is acknowledged to its worker only after
+    /// [`Job::recorded`](super::Job::recorded). A [`DurableJob`](crate::DurableJob) always does.
     pub journal: bool,
+    /// The application says when it has taken output, by [`Job::taken`](super::Job::taken): a disk that is slow holds the
+    /// workers up. Else output counts as taken when it is told.
+    pub paced: bool,
 }
 
 impl Config {
+    /// In calm, no task waits for longer than this while a slot is free that the pool's registrars know, in a pool of so
+    /// many workers: its worker may be one that is left alone for a while, then the next look around finds it, and a
+    /// session has to be opened; or others had its slots a moment ago, and of the other workers, too, each is tried
+    /// before. `delay` and `give_up` as in [`Timing::progress_max`](rserpool::Timing::progress_max).
+    pub fn idle_slot_max(&self, delay: Duration, give_up: Duration, workers: u32) -> Duration {
+        let known = SHUN + self.look_around + self.ahead + self.user.timing.progress_max(delay, give_up);
+        known + CROWDED + (BEGIN_MAX + delay * 2) * workers
+    }
+
     /// Settings of a job on this pool, with defaults for everything else.
     pub fn new(user: user::Config, handle: PoolHandle, job: JobId) -> Self {
         Self {
             user,
             handle,
             job,
+            needs: Resources::NONE,
             look_around: Duration::from_millis(500),
             tasks_max: 100_000,
             octets_max: 256 * 1024 * 1024,
             lanes_max: 128,
             deaths_max: 5,
             starts_max: 3,
+            retries: 0,
             late_patience: Duration::from_secs(30),
             move_patience: Duration::from_secs(1),
             ahead: Duration::from_millis(16),
             backups: Backups::Pure,
             backup_after: Duration::from_millis(500),
             journal: false,
+            paced: false,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! What a job tells its application.
 
 use super::Counts;
+use super::transfers::TransferId;
 use crate::WireError;
+use crate::item::Item;
 use crate::protocol::{Attempt, Status, Stream, TaskId};
+use crate::resources::Resources;
 use rserpool::ElementId;
 use rserpool::user::{FailoverCause, Failure};
 use std::fmt;
@@ -16,9 +19,14 @@ pub enum Cause {
         /// How many.
         times: u32,
     },
-    /// Workers could not start it.
+    /// An item it needs cannot be given.
+    NoInput {
+        /// Why, for people.
+        why: String,
+    },
+    /// It could not be started.
     CouldNotStart {
-        /// How many tried.
+        /// How often that was tried, elsewhere if another worker could.
         times: u32,
         /// What the last one said.
         why: String,
@@ -30,7 +38,8 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WorkersDied { times } => write!(f, "{times} workers died or hung while it was running"),
-            Self::CouldNotStart { times, why } => write!(f, "{times} workers could not start it: {why}"),
+            Self::NoInput { why } => f.write_str(why),
+            Self::CouldNotStart { times, why } => write!(f, "could not be started, {times} times: {why}"),
         }
     }
 }
@@ -74,6 +83,27 @@ pub enum Event {
         /// Why.
         why: Failure,
     },
+    /// Tasks wait for something no worker of the pool has, however long they wait. Told when it begins and when there is
+    /// more to say about it; it is over when one of them starts.
+    Unmet {
+        /// What they need.
+        needs: Resources,
+        /// What of it is missing, for people: "gpu=2 (at most 1)". If nothing, no worker has all of it together.
+        lacks: String,
+        /// How many tasks wait for it.
+        tasks: usize,
+        /// Workers that were looked at.
+        workers: usize,
+    },
+    /// An execution came to a bad end and the task is tried again ([`Config::retries`](super::Config::retries)).
+    Again {
+        /// Which execution.
+        attempt: Attempt,
+        /// Where.
+        worker: ElementId,
+        /// How it ended.
+        status: Status,
+    },
     /// A task runs.
     Started {
         /// Which execution.
@@ -112,7 +142,7 @@ pub enum Event {
         attempt: Attempt,
         /// Where.
         worker: ElementId,
-        /// `Exited`, `Signalled` or `TimedOut`.
+        /// [A result](Status::is_result).
         status: Status,
         /// Octets of output in all.
         octets: u64,
@@ -136,6 +166,42 @@ pub enum Event {
         /// Where.
         worker: ElementId,
     },
+    /// A worker needs this part of an item: answer with [`Job::provide`](super::Job::provide), or
+    /// [`Job::cannot_provide`](super::Job::cannot_provide). Parts of a transfer are asked for one after the other, from
+    /// the beginning of the item to its end.
+    Wanted {
+        /// For which transfer.
+        transfer: TransferId,
+        /// Of what: an input, or a checkpoint that was saved.
+        item: Item,
+        /// Octets of it before this part.
+        offset: u64,
+        /// How many; 1 to [`CHUNK_MAX`](crate::protocol::CHUNK_MAX).
+        octets: u32,
+    },
+    /// A transfer is over: nothing more is asked for by it, nothing more comes.
+    TransferEnded {
+        /// Which.
+        transfer: TransferId,
+    },
+    /// An execution brings a checkpoint to be kept; [`Event::SavePart`]s follow, until they are as many octets as
+    /// announced. Then, if the digest is right and all is on the disk, say [`Job::saved`](super::Job::saved); the
+    /// checkpoints of a task before the last but one may go. Or say [`Job::cannot_save`](super::Job::cannot_save).
+    Save {
+        /// The transfer that brings it.
+        transfer: TransferId,
+        /// Whose checkpoint.
+        attempt: Attempt,
+        /// What it is.
+        item: Item,
+    },
+    /// Octets of a checkpoint, in order. Say [`Job::kept`](super::Job::kept) when they are on the disk.
+    SavePart {
+        /// Of which transfer.
+        transfer: TransferId,
+        /// At least one.
+        octets: Vec<u8>,
+    },
     /// [`Job::submit`](super::Job::submit) has room again, after it refused.
     Room,
     /// Every task is over and no more will come. The last event.
@@ -156,6 +222,11 @@ pub enum SubmitError {
     },
     /// [`Job::finish`](super::Job::finish) was called.
     Finished,
+    /// The tasks of this job need too many different things; those that need the same count once.
+    TooManyNeeds {
+        /// How many different ones there may be.
+        limit: usize,
+    },
     /// The work breaks a rule of the protocol.
     Work(WireError),
 }
@@ -166,6 +237,9 @@ impl fmt::Display for SubmitError {
         match self {
             Self::Full => f.write_str("too many tasks are not over yet"),
             Self::NotIncreasing { last } => write!(f, "its number must be above {last}"),
+            Self::TooManyNeeds { limit } => {
+                write!(f, "the tasks of this job have more than {limit} different needs")
+            }
             Self::Finished => f.write_str("the job takes no more tasks"),
             Self::Work(error) => write!(f, "malformed work: {error}"),
         }

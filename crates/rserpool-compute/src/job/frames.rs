@@ -1,6 +1,6 @@
 //! Obeying what workers say.
 
-use super::books::Place;
+use super::books::{Kept, Place};
 use super::lanes::{Assigned, Stage};
 use super::{Cause, Event, Job, Timer};
 use crate::protocol::{Attempt, Frame, Frames, PPID, Refusal, Status, Stream, TaskId, VERSION, WINDOW};
@@ -41,40 +41,64 @@ impl Job {
             Frame::Welcome { version, .. } if version != VERSION => {
                 Err(format!("it speaks version {version}, we speak {VERSION}"))
             }
-            Frame::Welcome { slots, credit, name, .. } => self.welcomed(session, slots, credit, name),
+            Frame::Welcome { slots, credit, resources, name, .. } => {
+                self.welcomed(session, slots, credit, resources, name)
+            }
             _ if lane.stage != Stage::Ready => Err("no welcome first".to_owned()),
             Frame::Credit { tasks } => {
                 (lane.credit, lane.limit) = (tasks, tasks);
                 lane.credit_max = lane.credit_max.max(tasks);
                 Ok(())
             }
-            Frame::Started { attempt, from } => self.started(session, attempt, from),
+            Frame::Started { attempt, of, from } => self.started(session, attempt, of, from),
             Frame::Output { attempt, stream, offset, octets } => {
                 self.output(session, attempt, stream, offset, octets)
             }
             Frame::Result { attempt, status, octets } => self.result(session, attempt, status, octets),
+            Frame::Holds { attempt } => {
+                self.offered(session, attempt);
+                Ok(())
+            }
+            Frame::Fetch { transfer, item } => self.fetch(session, transfer, item),
+            Frame::More { transfer, octets } => {
+                self.more(session, transfer, octets);
+                Ok(())
+            }
+            Frame::Stop { transfer } => {
+                self.stop(session, transfer);
+                Ok(())
+            }
+            Frame::Save { transfer, attempt, item } => self.save(session, transfer, attempt, item),
+            Frame::Part { transfer, octets } => self.part(session, transfer, octets),
             Frame::Hello { .. }
+            | Frame::Saved { .. }
+            | Frame::Lineage { .. }
             | Frame::Task { .. }
             | Frame::Window { .. }
             | Frame::Ack { .. }
             | Frame::Cancel { .. }
-            | Frame::Recall { .. } => Err("it speaks like a client".to_owned()),
+            | Frame::Recall { .. }
+            | Frame::Adopt { .. }
+            | Frame::Drain { .. } => Err("it speaks like a client".to_owned()),
+            Frame::Draining { .. } => Err("it answers what nobody asked".to_owned()),
         }
     }
 
     /// An execution began, from the beginning or from a checkpoint.
-    fn started(&mut self, session: SessionId, attempt: Attempt, from: u64) -> Result<(), String> {
+    fn started(&mut self, session: SessionId, attempt: Attempt, of: u32, from: u64) -> Result<(), String> {
         let now = self.now;
         let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
         let Some(assigned) = lane.assigned_mut(attempt) else { return Ok(()) };
         if assigned.started {
             return Err(format!("{attempt} started twice"));
         }
-        if from > 0 && assigned.continues.is_none_or(|kept| kept.octets < from) {
+        let fits = |kept: &Kept| kept.lineage == of && from <= kept.octets;
+        if (of == 0 && from > 0) || (of > 0 && !assigned.continues.as_ref().is_some_and(fits)) {
             return Err(format!("{attempt} continues what we do not have"));
         }
         let before = assigned.continues.take();
         (assigned.started, assigned.since, assigned.received) = (true, now, from);
+        assigned.base = before.clone().filter(|_| of > 0);
         if assigned.cancelled {
             return Ok(());
         }
@@ -84,9 +108,10 @@ impl Job {
         let backs_up = task.backup == Some(session);
         task.starts += 1;
         let repeated = task.starts > 1;
+        self.tasks.counts.continued += u64::from(of > 0);
         match before {
-            Some(kept) if from > 0 => {
-                self.tasks.counts.continued += 1;
+            Some(kept) if kept.lent => {}
+            Some(kept) if of > 0 => {
                 self.event(Event::Continued { attempt, of: kept.number, octets: from });
             }
             Some(kept) => self.dropped(attempt.task, kept.number),
@@ -106,7 +131,7 @@ impl Job {
     fn surely_started(&mut self, session: SessionId, attempt: Attempt) -> Result<(), String> {
         let assigned = self.lanes.get(&session).and_then(|lane| lane.assigned.get(&attempt.task));
         if assigned.is_some_and(|assigned| assigned.number == attempt.number && !assigned.started) {
-            return self.started(session, attempt, 0);
+            return self.started(session, attempt, 0, 0);
         }
         Ok(())
     }
@@ -135,7 +160,7 @@ impl Job {
             return Ok(());
         }
         // Half a window is always on its way, so that a worker with steady output never waits for us.
-        if assigned.ungranted >= WINDOW / 2 {
+        if assigned.ungranted >= WINDOW / 2 && !self.config.paced {
             let octets = std::mem::take(&mut assigned.ungranted);
             lane.batch.push(&Frame::Window { attempt, octets });
         }
@@ -150,7 +175,9 @@ impl Job {
         status: Status,
         octets: u64,
     ) -> Result<(), String> {
-        if matches!(status, Status::Exited(_) | Status::Signalled(_) | Status::TimedOut) {
+        let accepts = status.is_result();
+        let again = accepts && !status.is_success() && self.may_try_again(attempt.task);
+        if accepts {
             self.surely_started(session, attempt)?;
         }
         let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
@@ -167,10 +194,9 @@ impl Job {
             return Err(format!("{octets} octets of {attempt} announced, {} came", assigned.received));
         }
         lane.assigned.remove(&attempt.task);
-        let accepts = matches!(status, Status::Exited(_) | Status::Signalled(_) | Status::TimedOut);
         if matches!(status, Status::Refused(_)) {
             // What was refused the worker does not hold.
-        } else if accepts && self.config.journal && !assigned.cancelled {
+        } else if accepts && !again && self.config.journal && !assigned.cancelled {
             lane.unsettled.insert(attempt);
             self.unrecorded.insert(attempt, session);
         } else {
@@ -185,14 +211,23 @@ impl Job {
         }
         if accepts {
             lane.limit = (lane.limit + 1).min(lane.credit);
+            if again {
+                self.try_again(session, attempt, worker, &assigned, status);
+                return Ok(());
+            }
             self.accept(session, attempt, &assigned, status, octets);
             return Ok(());
         }
         if status == Status::Refused(Refusal::NoCredit) {
             lane.limit = (lane.assigned.len() as u32).max(1).min(lane.credit);
         }
-        self.drop_execution(attempt.task, &assigned);
-        let elsewhere = self.tasks.leave(attempt.task, session);
+        if let (true, Status::Refused(_), Some(task)) =
+            (assigned.started, &status, self.tasks.get_mut(attempt.task))
+        {
+            task.given_back += 1;
+        }
+        let elsewhere = self.tasks.leave(attempt.task, session).is_some();
+        self.keep_or_drop(attempt.task, &assigned, elsewhere);
         match status {
             Status::Refused(Refusal::OldAttempt) => {
                 self.not_started(attempt.task, worker, "it had seen a later attempt".to_owned(), elsewhere);
@@ -236,6 +271,31 @@ impl Job {
         }
     }
 
+    fn may_try_again(&self, id: TaskId) -> bool {
+        self.tasks.get(id).is_some_and(|task| task.retries < self.config.retries)
+    }
+
+    /// The execution came to a bad end, and the task has another chance.
+    fn try_again(
+        &mut self,
+        session: SessionId,
+        attempt: Attempt,
+        worker: ElementId,
+        assigned: &Assigned,
+        status: Status,
+    ) {
+        if let Some(task) = self.tasks.get_mut(attempt.task) {
+            task.retries += 1;
+            task.not_at = Some(worker);
+        }
+        self.tasks.counts.retries += 1;
+        self.event(Event::Again { attempt, worker, status });
+        self.drop_execution(attempt.task, assigned);
+        if self.tasks.leave(attempt.task, session).is_none() {
+            self.tasks.requeue(attempt.task);
+        }
+    }
+
     /// This worker cannot do it; perhaps another one can, or already does (`elsewhere`).
     fn not_started(&mut self, id: TaskId, worker: ElementId, why: String, elsewhere: bool) {
         let Some(task) = self.tasks.get_mut(id) else { return };
@@ -254,7 +314,10 @@ impl Job {
 
     /// The task is not tried again. No worker has it.
     pub(super) fn give_up(&mut self, id: TaskId, cause: Cause) {
-        if self.tasks.end(id).is_some() {
+        if let Some(task) = self.tasks.end(id) {
+            if let Some(kept) = task.kept.filter(|kept| !kept.lent) {
+                self.dropped(id, kept.number);
+            }
             self.tasks.counts.failed += 1;
             self.event(Event::Failed { task: id, cause });
         }
@@ -273,7 +336,7 @@ impl Job {
         }
         for frame in Frames::of(bytes).map_while(Result::ok) {
             if let Frame::Result { attempt, status, .. } = frame
-                && matches!(status, Status::Exited(_) | Status::Signalled(_) | Status::TimedOut)
+                && status.is_result()
             {
                 self.discard(attempt, worker);
             }

@@ -1,14 +1,17 @@
 //! Lanes: one session to each worker, kept filled.
 
-use super::books::{Kept, Place};
+use super::books::{Class, Kept, Place, Task, Tasks};
+use super::transfers::Transfer;
 use super::{Event, Job, Timer};
 use crate::protocol::{Attempt, Batch, Frame, TaskId, VERSION};
+use crate::resources::Resources;
 use rserpool::ElementId;
 use rserpool::policy::Policy;
 use rserpool::time::Time;
 use rserpool::user::{Failure, SessionId, SessionOptions};
 use rserpool::wire::parameter::PoolElement;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How far a lane has come with its worker.
@@ -27,10 +30,14 @@ pub(super) enum Stage {
 pub(super) struct Assigned {
     /// Which execution.
     pub(super) number: u32,
+    /// What it needs.
+    pub(super) class: Class,
     /// The how-manieth of this lane.
     pub(super) order: u64,
     /// The execution it may continue, until it begins.
     pub(super) continues: Option<Kept>,
+    /// The checkpoint it began from.
+    pub(super) base: Option<Kept>,
     pub(super) started: bool,
     /// When it began, as we heard it; until then, when it was sent.
     pub(super) since: Time,
@@ -38,6 +45,8 @@ pub(super) struct Assigned {
     pub(super) received: u64,
     /// Octets of output the worker has not got back for its window.
     pub(super) ungranted: u32,
+    /// Octets of those that the application has taken.
+    pub(super) taken: u32,
     /// The task is over for us; only the worker's word that it stopped is missing.
     pub(super) cancelled: bool,
     pub(super) recalled: bool,
@@ -53,6 +62,13 @@ pub(super) struct Lane {
     pub(super) guest: bool,
     pub(super) name: String,
     pub(super) slots: u32,
+    /// What the worker has besides slots.
+    pub(super) resources: Resources,
+    /// When the worker was greeted; then how long its welcome took.
+    pub(super) greeted: Time,
+    pub(super) reply: Duration,
+    /// When a task was last called back because others had the slots we took for free.
+    pub(super) crowded: Option<Time>,
     /// What the worker permits.
     pub(super) credit: u32,
     /// The most it ever permitted.
@@ -66,6 +82,10 @@ pub(super) struct Lane {
     pub(super) moved: BTreeMap<TaskId, Kept>,
     /// Frames for the worker.
     pub(super) batch: Batch,
+    /// Items on their way, by the worker's numbers.
+    pub(super) transfers: BTreeMap<u32, Transfer>,
+    /// The cookie whose checkpoints the worker was told last.
+    pub(super) shown: Option<Arc<[u8]>>,
     orders: u64,
     /// Mean time between two results while there were tasks.
     pub(super) pace: Option<Duration>,
@@ -75,7 +95,7 @@ pub(super) struct Lane {
 }
 
 /// How long a worker is left alone that drains, cannot be reached, or does not speak our protocol.
-const SHUN: Duration = Duration::from_secs(2);
+pub(super) const SHUN: Duration = Duration::from_secs(2);
 const SHUN_STRANGERS: Duration = Duration::from_secs(60);
 
 impl Lane {
@@ -86,6 +106,10 @@ impl Lane {
             guest: false,
             name: String::new(),
             slots: 0,
+            resources: Resources::NONE,
+            greeted: Time::ZERO,
+            reply: Duration::ZERO,
+            crowded: None,
             credit: 0,
             credit_max: 0,
             limit: 0,
@@ -93,6 +117,8 @@ impl Lane {
             unsettled: BTreeSet::new(),
             moved: BTreeMap::new(),
             batch: Batch::default(),
+            transfers: BTreeMap::new(),
+            shown: None,
             orders: 0,
             pace: None,
             results: 0,
@@ -123,36 +149,87 @@ impl Lane {
         self.pace = Some(self.pace.map_or(sample, |pace| (pace * 7 + sample) / 8));
     }
 
+    /// Takes over an execution this worker holds.
+    pub(super) fn adopt(&mut self, now: Time, attempt: Attempt, class: Class) {
+        self.batch.push(&Frame::Adopt { attempt });
+        self.assign(now, attempt, class, None);
+    }
+
+    /// True if the worker has what tasks of this class need, besides what our tasks there take already.
+    pub(super) fn fits(&self, classes: &[super::books::Needing], class: Class) -> bool {
+        let needs = &classes[usize::from(class)].needs;
+        if needs.is_empty() {
+            return true;
+        }
+        let taken = self.assigned.values().filter(|assigned| assigned.class > 0);
+        let taken = taken.map(|assigned| &classes[usize::from(assigned.class)].needs);
+        self.resources.without(taken).covers(needs)
+    }
+
+    /// Sends a task, as the next attempt of it.
     pub(super) fn send(
         &mut self,
         now: Time,
-        task: TaskId,
-        number: u32,
+        id: TaskId,
         continues: Option<Kept>,
-        work: &[u8],
+        task: &mut Task,
+        needs: &Resources,
     ) {
+        task.attempts += 1;
+        let attempt = Attempt { task: id, number: task.attempts };
+        let before = continues.as_ref().map_or(0, |kept| kept.lineage);
+        if let Some(kept) = &continues
+            && self.shown.as_ref() != Some(&kept.cookie)
+        {
+            self.batch.push(&Frame::Lineage { cookie: kept.cookie.to_vec() });
+            self.shown = Some(kept.cookie.clone());
+        }
+        let (needs, work) = (needs.clone(), task.work.clone());
+        self.batch.push(&Frame::Task { attempt, continues: before, needs, work });
+        self.assign(now, attempt, task.class, continues);
+    }
+
+    fn assign(&mut self, now: Time, attempt: Attempt, class: Class, continues: Option<Kept>) {
         if self.assigned.is_empty() {
             self.last_result = now;
         }
         self.orders += 1;
         let order = self.orders;
-        let attempt = Attempt { task, number };
-        let before = continues.map_or(0, |kept| kept.number);
-        self.batch.push(&Frame::Task { attempt, continues: before, work: work.to_vec() });
         self.assigned.insert(
-            task,
+            attempt.task,
             Assigned {
-                number,
+                number: attempt.number,
+                class,
                 order,
                 continues,
+                base: None,
                 started: false,
                 since: now,
                 received: 0,
                 ungranted: 0,
+                taken: 0,
                 cancelled: false,
                 recalled: false,
             },
         );
+    }
+}
+
+impl Tasks {
+    /// Sends a task there is to a lane, as its next attempt. False if it is over.
+    pub(super) fn send_to(
+        &mut self,
+        lane: &mut Lane,
+        now: Time,
+        id: TaskId,
+        continues: Option<Kept>,
+    ) -> bool {
+        let Some(class) = self.get(id).map(|task| task.class) else { return false };
+        let needs = self.needs(class).clone();
+        if let Some(task) = self.get_mut(id) {
+            lane.send(now, id, continues, task, &needs);
+        }
+        true
     }
 }
 
@@ -187,7 +264,16 @@ impl Job {
         match result {
             Ok((_, elements)) => {
                 self.looked = (now, elements.len());
-                let useful = self.tasks.unfinished().min(self.config.lanes_max);
+                let asks_all = self.asks_all();
+                let useful = if asks_all {
+                    // Any of them may hold what a former life began, however few tasks are left.
+                    self.config.lanes_max
+                } else if self.tasks.classes().iter().any(|class| class.wanting) {
+                    self.dismiss_unfit();
+                    self.config.lanes_max
+                } else {
+                    self.tasks.unfinished().min(self.config.lanes_max)
+                };
                 for element in elements {
                     if self.lanes.len() < useful && !self.shunned.contains_key(&element.id) {
                         self.open_lane(element);
@@ -211,7 +297,8 @@ impl Job {
 
     fn open_lane(&mut self, element: PoolElement) {
         let id = element.id;
-        if self.lanes.values().any(|lane| lane.element == Some(id)) {
+        // A worker that was started again has a new identifier; a lane that failed over may have found it by the old one.
+        if self.lanes.values().any(|lane| lane.element == Some(id)) || self.user.is_used(&element) {
             return;
         }
         let options = SessionOptions {
@@ -242,7 +329,7 @@ impl Job {
 
     /// The session has a worker: greet it.
     pub(super) fn connected(&mut self, session: SessionId, element: ElementId, resumed: bool) {
-        let guest = self.elements_in_use(Some(session)).contains(&element);
+        let guest = self.elements_in_use(Some(session)).contains(&element) || self.user.is_shared(session);
         if !resumed {
             self.give_up_moving(session);
         }
@@ -254,7 +341,10 @@ impl Job {
         lane.element = Some(element);
         lane.guest = guest;
         lane.stage = Stage::Greeting;
+        (lane.greeted, lane.crowded) = (self.now, None);
         lane.batch.push(&Frame::Hello { version: VERSION, job: self.config.job });
+        // A session that goes on has echoed its cookie already.
+        lane.shown = self.user.cookie(session).filter(|_| resumed).map(Arc::from);
     }
 
     /// The session found nobody this time. With other workers at hand, looking around is enough.
@@ -273,6 +363,7 @@ impl Job {
         session: SessionId,
         slots: u32,
         credit: u32,
+        resources: Resources,
         name: String,
     ) -> Result<(), String> {
         let now = self.now;
@@ -282,13 +373,15 @@ impl Job {
         };
         (lane.stage, lane.slots, lane.name) = (Stage::Ready, slots, name.clone());
         (lane.credit, lane.credit_max, lane.limit) = (credit, credit, credit);
+        (lane.resources, lane.reply) = (resources, now.since(lane.greeted));
         self.timers.clear(&Timer::Move(session));
         for (id, before) in std::mem::take(&mut lane.moved) {
-            if lane.assigned.len() < lane.limit as usize
-                && let Some(task) = self.tasks.get_mut(id)
-            {
-                task.attempts += 1;
-                lane.send(now, id, task.attempts, Some(before), &task.work);
+            let class = self.tasks.get(id).map_or(0, |task| task.class);
+            let goes_on = self.tasks.get(id).is_some()
+                && lane.assigned.len() < lane.limit as usize
+                && lane.fits(self.tasks.classes(), class);
+            if goes_on {
+                self.tasks.send_to(lane, now, id, Some(before));
                 self.tasks.put(id, Place::At(session));
             } else {
                 lane.moved.insert(id, before);
@@ -306,6 +399,32 @@ impl Job {
             self.event(Event::WorkerJoined { worker, name, slots });
         }
         Ok(())
+    }
+
+    /// Makes room for lanes to other workers, if there are as many as there may be: of one that has nothing to do and
+    /// lacks what every waiting task needs.
+    fn dismiss_unfit(&mut self) {
+        if self.lanes.len() < self.config.lanes_max {
+            return;
+        }
+        let waiting = self.tasks.classes().iter().filter(|class| class.queued > 0);
+        let waiting: Vec<_> = waiting.map(|class| &class.needs).collect();
+        let unfit = |lane: &Lane| {
+            lane.is_ready()
+                && lane.assigned.is_empty()
+                && lane.unsettled.is_empty()
+                && !waiting.iter().any(|needs| lane.resources.covers(needs))
+        };
+        let found =
+            self.lanes.iter().find(|(_, lane)| unfit(lane)).map(|(&session, lane)| (session, lane.element));
+        if let Some((session, worker)) = found {
+            self.flush(session);
+            self.drop_lane(session);
+            if let Some(worker) = worker {
+                self.shun(worker, true);
+                self.event(Event::WorkerLeft { worker });
+            }
+        }
     }
 
     /// Leaves a worker that cannot be worked with alone, for a while. Its tasks have to be gone.

@@ -1,12 +1,14 @@
 //! What happens to the tasks of a lane that loses its worker.
 
 use super::books::{Kept, Place};
-use super::lanes::Stage;
+use super::lanes::{Assigned, Stage};
 use super::{Cause, Event, Job, Timer};
 use crate::cookie::Cookie;
-use crate::protocol::{PPID, TaskId};
+use crate::protocol::{Attempt, PPID, TaskId};
+use crate::resources::Resources;
 use rserpool::user::{FailoverCause, SessionId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 impl Job {
     /// The session lost its worker and looks for another one. Its tasks wait for a slot again, except those that can
@@ -26,19 +28,27 @@ impl Job {
             return;
         }
         let guest = lane.guest;
+        // It said that it drains, and its time is over.
+        let left = cause == FailoverCause::Ended && lane.credit == 0;
         let tasks = lane.assigned.values().filter(|assigned| !assigned.cancelled).count();
         let checkpoints = self.checkpoints(session);
         self.reclaim(session, cause, &checkpoints);
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         (lane.stage, lane.guest) = (Stage::Seeking, false);
         (lane.slots, lane.credit, lane.credit_max, lane.limit) = (0, 0, 0, 0);
+        lane.resources = Resources::NONE;
         lane.unsettled.clear();
         lane.batch.take();
+        self.transfers_lost(session);
+        let Some(lane) = self.lanes.get_mut(&session) else { return };
         let moving = !lane.moved.is_empty();
         if moving {
             self.timers.set(Timer::Move(session), self.now + self.config.move_patience);
         }
-        if let (Some(worker), true) = (worker, stage == Stage::Ready && !guest) {
+        if let (Some(worker), true) = (worker, stage == Stage::Ready && !guest && left) {
+            self.shun(worker, false);
+            self.event(Event::WorkerLeft { worker });
+        } else if let (Some(worker), true) = (worker, stage == Stage::Ready && !guest) {
             self.tasks.counts.failovers += 1;
             if let Some(counts) = self.workers.get_mut(&worker) {
                 counts.losses += 1;
@@ -57,63 +67,118 @@ impl Job {
         }
     }
 
-    /// The checkpoints another worker will find in the session's cookie: octets of output before each, by task and
-    /// number of the attempt. Only the worker can say whether it goes on from there.
-    fn checkpoints(&self, session: SessionId) -> BTreeMap<(TaskId, u32), u64> {
-        let cookie = self.user.cookie(session).and_then(|cookie| Cookie::verify(cookie).ok());
-        let entries = cookie.filter(|cookie| cookie.job == self.config.job).map(|cookie| cookie.entries);
-        let entries = entries.unwrap_or_default().into_iter().filter(|entry| !entry.state.is_empty());
-        entries.map(|entry| ((entry.attempt.task, entry.attempt.number), entry.octets)).collect()
+    /// The checkpoints another worker will find in the session's cookie, by attempt. Only the worker can say whether it
+    /// goes on from there.
+    fn checkpoints(&self, session: SessionId) -> BTreeMap<Attempt, Kept> {
+        let Some(octets) = self.user.cookie(session) else { return BTreeMap::new() };
+        let cookie = Cookie::verify(octets).ok().filter(|cookie| cookie.job == self.config.job);
+        let entries = cookie.map(|cookie| cookie.entries).unwrap_or_default();
+        let sealed: Arc<[u8]> = octets.into();
+        let with_state = entries.into_iter().filter(|entry| !entry.state.is_empty());
+        let kept = with_state.map(|entry| {
+            let (number, cookie) = (entry.attempt.number, sealed.clone());
+            let kept = Kept { number, lineage: number, octets: entry.octets, cookie, lent: false };
+            (entry.attempt, kept)
+        });
+        kept.collect()
     }
 
-    /// Takes all tasks from a lane. Only those that were running are charged (J8): had the worker not said of any that
-    /// it runs and yet was lost, it was the oldest, which may have killed it before it could say so.
-    fn reclaim(
-        &mut self,
-        session: SessionId,
-        cause: FailoverCause,
-        checkpoints: &BTreeMap<(TaskId, u32), u64>,
-    ) {
+    /// The checkpoint a second execution besides this one may begin from. Only for work whose output begins anew in any
+    /// case: the output of an execution that goes on is its own.
+    pub(super) fn lent(&self, session: SessionId, id: TaskId) -> Option<Kept> {
+        let assigned = self.lanes.get(&session)?.assigned.get(&id)?;
+        let attempt = Attempt { task: id, number: assigned.number };
+        let newest = self.checkpoints(session).remove(&attempt).or_else(|| assigned.base.clone())?;
+        (newest.octets == 0).then_some(Kept { lent: true, ..newest })
+    }
+
+    /// An execution is not at its worker any more. The checkpoint it was to begin from serves the next one, unless the
+    /// task is over or has another worker.
+    pub(super) fn keep_or_drop(&mut self, id: TaskId, assigned: &Assigned, elsewhere: bool) {
+        let task = self.tasks.get_mut(id).filter(|_| !elsewhere && !assigned.started);
+        match (task, &assigned.continues) {
+            (Some(task), Some(kept)) => task.kept = Some(kept.clone()),
+            _ => self.drop_execution(id, assigned),
+        }
+    }
+
+    /// Takes all tasks from a lane. Only those that were running are charged (J8), and only if the worker died or hung. Had
+    /// it not said of any that it runs and yet was lost, the oldest may have killed it before it could say so; it may just
+    /// as well never have arrived, so this is a suspicion, counted apart.
+    fn reclaim(&mut self, session: SessionId, cause: FailoverCause, checkpoints: &BTreeMap<Attempt, Kept>) {
+        self.offers.retain(|_, (at, _)| *at != session);
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         let mut assigned: Vec<_> = std::mem::take(&mut lane.assigned).into_iter().collect();
         assigned.sort_by_key(|(_, assigned)| std::cmp::Reverse(assigned.order));
-        let silent = matches!(cause, FailoverCause::Lost | FailoverCause::Hung)
-            && assigned.iter().all(|(_, assigned)| !assigned.started);
+        let died = matches!(cause, FailoverCause::Lost | FailoverCause::Hung);
+        let silent = died && assigned.iter().all(|(_, assigned)| !assigned.started);
         let oldest = assigned.last().map(|(task, _)| *task).filter(|_| silent);
         for (id, assigned) in assigned {
             if assigned.cancelled {
                 continue;
             }
             let Some(task) = self.tasks.get_mut(id) else { continue };
-            if assigned.started || oldest == Some(id) {
-                task.deaths += 1;
+            match died {
+                true if assigned.started => task.deaths += 1,
+                true if oldest == Some(id) => task.suspicions += 1,
+                false if assigned.started => task.given_back += 1,
+                _ => {}
             }
-            let deaths = task.deaths;
-            let checkpoint = checkpoints.get(&(id, assigned.number));
-            if self.tasks.leave(id, session) {
+            let deaths = task.deaths.max(task.suspicions);
+            let attempt = Attempt { task: id, number: assigned.number };
+            // The newest checkpoint; else the one it began from, whose output is the beginning of its own.
+            let newest = checkpoints.get(&attempt).filter(|kept| kept.octets <= assigned.received).cloned();
+            let base = assigned.base.clone().map(|base| Kept { number: attempt.number, lent: false, ..base });
+            let kept = newest.clone().or(base).filter(|_| assigned.started);
+            let is_over = deaths >= self.config.deaths_max;
+            let elsewhere = match self.tasks.leave(id, session) {
+                // It began later, and is behind what would be lost here.
+                Some(other)
+                    if !is_over
+                        && kept.as_ref().is_some_and(|kept| self.received(other, id) < kept.octets) =>
+                {
+                    self.cancel_at(other, id);
+                    false
+                }
+                other => other.is_some(),
+            };
+            if elsewhere {
                 self.drop_execution(id, &assigned);
-            } else if deaths >= self.config.deaths_max {
+            } else if is_over {
                 self.drop_execution(id, &assigned);
                 self.give_up(id, Cause::WorkersDied { times: deaths });
-            } else if checkpoint.is_some_and(|octets| (1..=assigned.received).contains(octets)) {
-                self.tasks.put(id, Place::Moved(session));
-                if let Some(lane) = self.lanes.get_mut(&session) {
-                    lane.moved.insert(id, Kept { number: assigned.number, octets: assigned.received });
+            } else if let Some(kept) = kept {
+                if newest.is_some() {
+                    self.tasks.put(id, Place::Moved(session));
+                    if let Some(lane) = self.lanes.get_mut(&session) {
+                        lane.moved.insert(id, kept);
+                    }
+                } else if let Some(task) = self.tasks.get_mut(id) {
+                    task.kept = Some(kept);
+                    self.tasks.requeue(id);
                 }
             } else {
                 // From the newest to the oldest, each to the front: they end up in their old order.
-                self.drop_execution(id, &assigned);
+                self.keep_or_drop(id, &assigned, false);
                 self.tasks.requeue(id);
             }
         }
     }
 
-    /// Tasks that waited for their session to move start anew, anywhere.
+    /// Octets of output that came of a task at this lane.
+    fn received(&self, session: SessionId, id: TaskId) -> u64 {
+        let assigned = self.lanes.get(&session).and_then(|lane| lane.assigned.get(&id));
+        assigned.map_or(0, |assigned| assigned.received)
+    }
+
+    /// Tasks that waited for their session to move go on anywhere.
     pub(super) fn give_up_moving(&mut self, session: SessionId) {
         self.timers.clear(&Timer::Move(session));
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         for (id, kept) in std::mem::take(&mut lane.moved).into_iter().rev() {
-            self.dropped(id, kept.number);
+            if let Some(task) = self.tasks.get_mut(id) {
+                task.kept = Some(kept);
+            }
             self.tasks.requeue(id);
         }
     }
@@ -131,6 +196,7 @@ impl Job {
     pub(super) fn drop_lane(&mut self, session: SessionId) {
         self.give_up_moving(session);
         self.reclaim(session, FailoverCause::Asked, &BTreeMap::new());
+        self.transfers_lost(session);
         self.lanes.remove(&session);
         self.user.close(self.now, session);
     }

@@ -14,7 +14,8 @@
 //! belongs to an attempt as well: the application keeps it apart until [`Event::Accepted`] or [`Event::Dropped`].
 //!
 //! `lanes.rs` holds the sessions, `feed.rs` keeps their slots busy, `frames.rs` obeys what workers say, `losses.rs` what
-//! happens when they fall silent. Near the end of a job a task that takes long gets a second worker (a backup); the first
+//! happens when they fall silent, `orphans.rs` what a former life of the client left with them, `transfers.rs` items on
+//! their way. Near the end of a job a task that takes long gets a second worker (a backup); the first
 //! result counts.
 
 mod books;
@@ -24,13 +25,16 @@ mod feed;
 mod frames;
 mod lanes;
 mod losses;
+mod orphans;
 #[cfg(test)]
 mod tests;
+mod transfers;
 
 use crate::protocol::{Attempt, Frame, PPID, TaskId};
+use crate::resources::Resources;
 use crate::work::Work;
+use books::{Class, Place, Task, Tasks};
 pub use books::{Counts, WorkerCounts};
-use books::{Place, Task, Tasks};
 pub use config::{Backups, Config};
 pub use events::{Cause, Event, SubmitError};
 use lanes::{Assigned, Lane};
@@ -38,6 +42,8 @@ use rserpool::user::{self, Failure, ResolutionId, SessionId};
 use rserpool::{ElementId, Input, Node, Output, PoolUser, Random, Time, Timers};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+use transfers::Giving;
+pub use transfers::TransferId;
 
 /// A job on its pool. See the module.
 pub struct Job {
@@ -51,6 +57,12 @@ pub struct Job {
     shunned: BTreeMap<ElementId, Time>,
     /// Accepted results that are not recorded yet, and where their workers wait for the word.
     unrecorded: BTreeMap<Attempt, SessionId>,
+    /// What workers hold of tasks that were not handed in again yet: where, and the number of the attempt.
+    offers: BTreeMap<TaskId, (SessionId, u32)>,
+    /// Nothing is started until then while a worker may still hold it.
+    asking: Option<Time>,
+    /// Items being given, and those whose turn comes later.
+    giving: Giving,
     workers: BTreeMap<ElementId, WorkerCounts>,
     /// How long accepted executions took, later ones weighing more.
     usual: Option<Duration>,
@@ -89,6 +101,8 @@ enum Timer {
     Recall,
     /// A task takes so long that an idle slot should begin it, too.
     Backup,
+    /// Workers had time to name what they hold.
+    Asking,
 }
 
 impl Job {
@@ -96,12 +110,15 @@ impl Job {
     pub fn new(config: Config, random: Random) -> Self {
         Self {
             user: PoolUser::new(config.user.clone(), random),
-            config,
             now: Time::ZERO,
-            tasks: Tasks::default(),
+            tasks: Tasks::new(&config.needs),
+            config,
             lanes: BTreeMap::new(),
             shunned: BTreeMap::new(),
             unrecorded: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            asking: None,
+            giving: Giving::default(),
             workers: BTreeMap::new(),
             usual: None,
             timers: Timers::default(),
@@ -129,6 +146,19 @@ impl Job {
         work: &Work,
         attempts: u32,
     ) -> Result<(), SubmitError> {
+        let needs = self.config.needs.clone();
+        self.submit_needing(now, task, work, attempts, &needs)
+    }
+
+    /// Takes a task that runs only where these resources are, and free; otherwise those of [`Config::needs`] count.
+    pub fn submit_needing(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        work: &Work,
+        attempts: u32,
+        needs: &Resources,
+    ) -> Result<(), SubmitError> {
         self.now = now;
         if self.input != Stage::Open {
             return Err(SubmitError::Finished);
@@ -138,11 +168,7 @@ impl Job {
         {
             return Err(SubmitError::NotIncreasing { last });
         }
-        let may_have_backup = match self.config.backups {
-            Backups::Never => false,
-            Backups::Pure => work.is_pure(),
-            Backups::Always => true,
-        };
+        let may_have_backup = self.may_have_backup(work);
         let work = work.emit().map_err(SubmitError::Work)?;
         let octets = self.tasks.octets() + work.len();
         let unfinished = self.tasks.unfinished();
@@ -150,9 +176,67 @@ impl Job {
             self.refused_full = true;
             return Err(SubmitError::Full);
         }
-        self.tasks.submit(task, Task::new(work, attempts, may_have_backup));
-        self.look_around_for_more();
+        let class = self.tasks.class(needs).ok_or(SubmitError::TooManyNeeds { limit: books::NEEDS_MAX })?;
+        self.take_into(now, task, class, work, may_have_backup, attempts);
         Ok(())
+    }
+
+    pub(crate) fn may_have_backup(&self, work: &Work) -> bool {
+        match self.config.backups {
+            Backups::Never => false,
+            Backups::Pure => work.is_pure(),
+            Backups::Always => true,
+        }
+    }
+
+    /// Takes a task whose work is emitted and whose number is above those before.
+    pub(crate) fn take(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        work: Vec<u8>,
+        may_have_backup: bool,
+        attempts: u32,
+    ) {
+        let needs = self.config.needs.clone();
+        let class = self.tasks.class(&needs).expect("known from the start");
+        self.take_into(now, task, class, work, may_have_backup, attempts);
+    }
+
+    fn take_into(
+        &mut self,
+        now: Time,
+        task: TaskId,
+        class: Class,
+        work: Vec<u8>,
+        may_have_backup: bool,
+        attempts: u32,
+    ) {
+        self.now = now;
+        self.tasks.submit(task, Task::new(work, class, attempts, may_have_backup));
+        if attempts > 0 {
+            self.ask_around();
+            self.take_offer(task);
+        }
+        self.look_around_for_more();
+    }
+
+    /// Octets of the work of tasks that are not over.
+    pub(crate) fn work_octets(&self) -> usize {
+        self.tasks.octets()
+    }
+
+    /// Ends all sessions and does nothing more. What runs goes on for a while, as orphans of its workers.
+    pub(crate) fn leave(&mut self, now: Time) {
+        self.now = now;
+        self.input = Stage::Over;
+        self.resolution = None;
+        let sessions: Vec<_> = self.lanes.keys().copied().collect();
+        for session in sessions {
+            self.flush(session);
+            self.drop_lane(session);
+        }
+        self.timers = Timers::default();
     }
 
     /// No more tasks come: when all are over, [`Event::Finished`] follows.
@@ -160,6 +244,7 @@ impl Job {
         self.now = now;
         if self.input == Stage::Open {
             self.input = Stage::Closed;
+            self.decline_offers();
         }
     }
 
@@ -170,7 +255,11 @@ impl Job {
         let Some(cancelled) = self.tasks.end(task) else { return false };
         self.tasks.counts.cancelled += 1;
         match cancelled.place {
-            Place::Queued => {}
+            Place::Queued => {
+                if let Some(kept) = cancelled.kept {
+                    self.dropped(task, kept.number);
+                }
+            }
             Place::At(session) => self.cancel_at(session, task),
             Place::Moved(session) => {
                 let lane = self.lanes.get_mut(&session).expect("a task is at a lane there is");
@@ -244,6 +333,16 @@ impl Job {
         )
     }
 
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Of each task that is not over: how many workers died or hung while it was running there.
+    pub fn charges(&self) -> impl Iterator<Item = (TaskId, u32)> + '_ {
+        self.tasks.iter().map(|(id, task)| (id, task.deaths))
+    }
+
     /// Audits what has to hold between any two calls. Panics with what is wrong.
     ///
     /// J1: submitted = queued + at workers + accepted + failed + cancelled. J10: no lane has more tasks than its
@@ -311,7 +410,7 @@ impl Job {
     fn drop_execution(&mut self, task: TaskId, assigned: &Assigned) {
         if assigned.started {
             self.dropped(task, assigned.number);
-        } else if let Some(kept) = assigned.continues {
+        } else if let Some(kept) = assigned.continues.as_ref().filter(|kept| !kept.lent) {
             self.dropped(task, kept.number);
         }
     }
@@ -392,6 +491,8 @@ impl Job {
             self.drop_lane(session);
         }
         self.timers = Timers::default();
+        // An answer that is still under way is for nobody: `Finished` is the last word.
+        self.resolution = None;
         self.event(Event::Finished(self.tasks.counts));
         true
     }
@@ -419,7 +520,7 @@ impl Node for Job {
                 Timer::Former(session) => self.user.forget_former(now, session),
                 Timer::Recall => self.recall(),
                 // What is due is found by `feed`.
-                Timer::Backup => {}
+                Timer::Backup | Timer::Asking => {}
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Obeying what clients say, and what their sessions leave behind.
 
-use super::held::{Held, Owner, State};
+use super::held::{Held, ORPHANS_MAX, Owner, State};
 use super::{Draining, TaskService, Timer, WAITING_MAX, Wish};
 use crate::cookie::Cookie;
 use crate::protocol::{Attempt, Frame, JobId, PPID, Refusal, Status, TaskId, VERSION};
+use crate::resources::Resources;
 use crate::work::Work;
 use rserpool::Time;
 use rserpool::element::{Replies, SessionId};
@@ -21,9 +22,33 @@ impl TaskService {
     ) -> Result<(), Breach> {
         let session = self.books.sessions.get_mut(&id).ok_or(Breach)?;
         match (frame, session.job) {
-            (Frame::Hello { version, job }, None) => self.hello(id, version, job),
-            (Frame::Task { attempt, continues, work }, Some(job)) => {
-                self.task(id, job, attempt, continues, &work);
+            (Frame::Hello { version, job }, None) if !session.watches => self.hello(id, version, job),
+            (Frame::Task { attempt, continues, needs, work }, Some(job)) => {
+                self.task(now, id, job, (attempt, continues), needs, &work);
+                Ok(())
+            }
+            (Frame::Drain { millis }, None) => {
+                self.asked_to_drain(now, id, millis, replies);
+                Ok(())
+            }
+            (Frame::Part { transfer, octets }, Some(_)) => self.part(id, transfer, octets, replies),
+            (Frame::More { transfer, octets }, Some(_)) => {
+                self.more(id, transfer, octets, replies);
+                Ok(())
+            }
+            (Frame::Saved { transfer }, Some(_)) => {
+                self.save_over(now, id, transfer, true, replies);
+                Ok(())
+            }
+            (Frame::Stop { transfer }, Some(_)) => {
+                self.save_over(now, id, transfer, false, replies);
+                Ok(())
+            }
+            (Frame::Lineage { cookie }, Some(job)) => {
+                match Cookie::verify(&cookie) {
+                    Ok(cookie) if cookie.job == job => session.inherit(cookie.entries),
+                    _ => self.counters.cookies_rejected += 1,
+                }
                 Ok(())
             }
             (Frame::Window { attempt, octets }, Some(_)) => {
@@ -37,7 +62,7 @@ impl TaskService {
                 Ok(())
             }
             (Frame::Ack { attempt }, Some(_)) => {
-                if session.held.get(&attempt).is_some_and(|held| matches!(held.state, State::Told)) {
+                if session.held.get(&attempt).is_some_and(|held| matches!(held.state, State::Told(_))) {
                     session.held.remove(&attempt);
                     self.cookie_soon(now, id);
                 }
@@ -48,7 +73,11 @@ impl TaskService {
                 Ok(())
             }
             (Frame::Recall { attempt }, Some(_)) => {
-                self.recall(id, attempt);
+                self.recall(id, attempt, replies);
+                Ok(())
+            }
+            (Frame::Adopt { attempt }, Some(job)) => {
+                self.adopt(now, id, job, attempt);
                 Ok(())
             }
             // A second Hello, anything before the first, and what only workers say.
@@ -59,8 +88,8 @@ impl TaskService {
     fn hello(&mut self, id: SessionId, version: u16, job: JobId) -> Result<(), Breach> {
         let (slots, credit) = (self.slots(), self.credit());
         let credit = if version == VERSION && self.draining == Draining::No { credit } else { 0 };
-        let name = self.config.name.clone();
-        self.say(id, &Frame::Welcome { version: VERSION, slots, credit, name });
+        let (resources, name) = (self.config.resources.clone(), self.config.name.clone());
+        self.say(id, &Frame::Welcome { version: VERSION, slots, credit, resources, name });
         if version != VERSION {
             return Err(Breach);
         }
@@ -79,11 +108,61 @@ impl TaskService {
             Some(_) => self.counters.cookies_rejected += 1,
             None => {}
         }
+        let of_job = (job, TaskId(0))..=(job, TaskId(u64::MAX));
+        let held: Vec<_> = self.books.orphans.range(of_job).map(|(_, held)| held.attempt).collect();
+        held.into_iter().for_each(|attempt| self.say(id, &Frame::Holds { attempt }));
         Ok(())
     }
 
+    /// A session takes over what a lost one left: whoever leads the job now wants this very execution.
+    fn adopt(&mut self, now: Time, id: SessionId, job: JobId, attempt: Attempt) {
+        let credit = self.credit();
+        let key = (job, attempt.task);
+        let is_held = self.books.orphans.get(&key).is_some_and(|held| held.attempt == attempt);
+        let Some(session) = self.books.sessions.get_mut(&id) else { return };
+        let refusal = if !is_held {
+            Some(Refusal::NotHeld)
+        } else if session.held.len() >= credit as usize {
+            Some(Refusal::NoCredit)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.say(id, &Frame::Result { attempt, status: Status::Refused(refusal), octets: 0 });
+            return;
+        }
+        session.is_news(attempt);
+        let orphan = self.books.orphans.remove(&key).expect("found above");
+        self.take_over(now, id, job, orphan);
+    }
+
+    /// An orphan belongs to this session from now on.
+    fn take_over(&mut self, now: Time, id: SessionId, job: JobId, mut orphan: Held) {
+        let attempt = orphan.attempt;
+        self.timers.clear(&Timer::Grace(job, attempt.task));
+        self.counters.adopted += 1;
+        if let Some(run) = orphan.run() {
+            self.books.owners.insert(run, Owner::Session(id, attempt));
+        }
+        let batch = self.out.entry(id).or_default();
+        batch.push(&Frame::Started { attempt, of: 0, from: 0 });
+        orphan.send(batch);
+        if let Some(session) = self.books.sessions.get_mut(&id) {
+            session.held.insert(attempt, orphan);
+        }
+        self.cookie_soon(now, id);
+    }
+
     /// Takes a task, or tells why not.
-    fn task(&mut self, id: SessionId, job: JobId, attempt: Attempt, continues: u32, work: &[u8]) {
+    fn task(
+        &mut self,
+        now: Time,
+        id: SessionId,
+        job: JobId,
+        (attempt, continues): (Attempt, u32),
+        needs: Resources,
+        work: &[u8],
+    ) {
         let credit = self.credit();
         let Some(session) = self.books.sessions.get_mut(&id) else { return };
         let refusal = if self.draining != Draining::No {
@@ -104,34 +183,35 @@ impl TaskService {
             return;
         }
         if let Some(mut orphan) = self.books.orphans.remove(&(job, attempt.task)) {
-            // Nothing of it was ever sent, so it can just as well be the new attempt's beginning.
-            self.timers.clear(&Timer::Grace(job, attempt.task));
-            self.counters.adopted += 1;
+            // It goes on, or is told, from its beginning, so it can just as well be the new attempt.
             orphan.attempt = attempt;
-            if let Some(run) = orphan.run() {
-                self.books.owners.insert(run, Owner::Session(id, attempt));
-            }
-            let batch = self.out.entry(id).or_default();
-            batch.push(&Frame::Started { attempt, from: 0 });
-            orphan.send(batch);
-            session.held.insert(attempt, orphan);
+            self.take_over(now, id, job, orphan);
             return;
         }
         let size = work.len() as u64;
-        let held = match Work::parse(work) {
+        let unfit = match Work::parse(work) {
+            Ok(_) if !self.config.resources.covers(&needs) => {
+                Err(format!("it needs {}, which this worker has not", self.config.resources.lacks(&needs)))
+            }
+            Ok(work) => Ok(work),
+            Err(error) => Err(format!("malformed work: {error}")),
+        };
+        let held = match unfit {
             Ok(work) => {
                 let checkpoint = session
                     .lineage
                     .remove(&attempt.task)
                     .filter(|entry| entry.attempt.number == continues)
-                    .filter(|entry| work.continues_at(entry.octets, &entry.state))
-                    .map(|entry| (entry.octets, entry.state));
+                    .filter(|entry| work.continues_at(entry.octets, &entry.state));
                 session.queue.push_back(attempt);
                 self.books.waiting_octets += size;
-                Held::new(attempt, State::Waiting(work), size, checkpoint)
+                let mut held = Held::new(attempt, State::Waiting(work), size, checkpoint);
+                self.books.needy += usize::from(!held.pinned);
+                held.resources = needs;
+                held
             }
-            Err(error) => {
-                let ended = State::Ended(Status::CouldNotStart(format!("malformed work: {error}")));
+            Err(why) => {
+                let ended = State::Ended(Status::CouldNotStart(why));
                 let mut held = Held::new(attempt, ended, size, None);
                 held.send(self.out.entry(id).or_default());
                 held
@@ -141,27 +221,34 @@ impl TaskService {
     }
 
     /// Gives a task back that did not begin yet.
-    fn recall(&mut self, id: SessionId, attempt: Attempt) {
-        let Some(session) = self.books.sessions.get_mut(&id) else { return };
+    fn recall(&mut self, id: SessionId, attempt: Attempt, replies: &mut Replies<Wish>) {
+        let Some(session) = self.books.sessions.get(&id) else { return };
         if session.held.get(&attempt).is_none_or(|held| !matches!(held.state, State::Waiting(_))) {
             return;
         }
-        session.queue.retain(|waiting| *waiting != attempt);
-        let held = session.held.remove(&attempt).expect("found above");
-        self.books.waiting_octets -= held.size;
+        let needs = self.leave_queue(id, attempt).unwrap_or_default();
+        self.unpin(&needs, replies);
+        if let Some(session) = self.books.sessions.get_mut(&id) {
+            session.held.remove(&attempt);
+        }
         self.say(id, &Frame::Result { attempt, status: Status::Refused(Refusal::Recalled), octets: 0 });
     }
 
     fn cancel(&mut self, id: SessionId, attempt: Attempt, replies: &mut Replies<Wish>) {
         let Some(session) = self.books.sessions.get_mut(&id) else { return };
         // What already ended has told its Result, or does so when the window lets it.
-        let Some(held) = session.held.get_mut(&attempt) else { return };
+        let Some(held) = session.held.get_mut(&attempt) else {
+            return self.disown(id, attempt, replies);
+        };
         match held.state {
             State::Waiting(_) => {
-                session.queue.retain(|waiting| *waiting != attempt);
-                self.books.waiting_octets -= held.size;
-                held.state = State::Ended(Status::Cancelled);
-                held.send(self.out.entry(id).or_default());
+                let needs = self.leave_queue(id, attempt).unwrap_or_default();
+                self.unpin(&needs, replies);
+                let session = self.books.sessions.get_mut(&id);
+                if let Some(held) = session.and_then(|session| session.held.get_mut(&attempt)) {
+                    held.state = State::Ended(Status::Cancelled);
+                    held.send(self.out.entry(id).or_default());
+                }
             }
             State::Running(run) if !held.cancelled => {
                 held.cancelled = true;
@@ -172,7 +259,19 @@ impl TaskService {
                 held.drop_backlog();
                 held.send(self.out.entry(id).or_default());
             }
-            State::Running(_) | State::Told => {}
+            State::Running(_) | State::Told(_) => {}
+        }
+    }
+
+    /// Nobody wants what a lost session left.
+    fn disown(&mut self, id: SessionId, attempt: Attempt, replies: &mut Replies<Wish>) {
+        let Some(job) = self.books.sessions.get(&id).and_then(|session| session.job) else { return };
+        let key = (job, attempt.task);
+        if self.books.orphans.get(&key).is_some_and(|held| held.attempt == attempt) {
+            self.timers.clear(&Timer::Grace(job, attempt.task));
+            self.grace_over(job, attempt.task, replies);
+            let status = Status::Refused(Refusal::NotHeld);
+            self.say(id, &Frame::Result { attempt, status, octets: 0 });
         }
     }
 
@@ -182,35 +281,40 @@ impl TaskService {
     pub(super) fn forget(&mut self, now: Time, id: SessionId, replies: &mut Replies<Wish>) {
         self.out.remove(&id);
         self.timers.clear(&Timer::Cookie(id));
+        let queued = self.books.sessions.get(&id).map(|session| session.queue.clone()).unwrap_or_default();
+        let needs: Vec<_> = queued.into_iter().flat_map(|attempt| self.books.unneeded(attempt, id)).collect();
         let Some(session) = self.books.sessions.remove(&id) else { return };
+        self.transfers_lost(id, replies);
+        self.unpin(&needs, replies);
+        session.saves.values().for_each(|save| replies.wish(Wish::Saved { run: save.run }));
         for (attempt, held) in session.held {
             if let State::Waiting(_) = held.state {
                 self.books.waiting_octets -= held.size;
             }
             let run = held.run();
-            let key = session.job.map(|job| (job, attempt.task));
-            let adoptable = held.sent == 0 && !held.cancelled && !held.timed_out;
-            match (run, key) {
-                (Some(run), Some((job, task)))
-                    if adoptable && !self.books.orphans.contains_key(&(job, task)) =>
-                {
-                    self.books.owners.insert(run, Owner::Orphan(job, task));
-                    self.timers.set(Timer::Grace(job, task), now + self.config.orphan_grace);
-                    self.books.orphans.insert((job, task), held);
+            let key = session.job.map(|job| (job, attempt.task)).filter(|key| {
+                !self.books.orphans.contains_key(key) && self.books.orphans.len() < ORPHANS_MAX
+            });
+            match (key, held.orphaned()) {
+                (Some(key), Some(orphan)) => {
+                    if let Some(run) = run {
+                        self.books.owners.insert(run, Owner::Orphan(key.0, key.1));
+                    }
+                    self.timers.set(Timer::Grace(key.0, key.1), now + self.config.orphan_grace);
+                    self.books.orphans.insert(key, orphan);
                 }
-                (Some(run), _) => {
-                    self.books.owners.insert(run, Owner::Nobody);
-                    self.kill(run, replies);
+                _ => {
+                    if let Some(run) = run {
+                        self.stop_for_nobody(run, replies);
+                    }
                 }
-                (None, _) => {}
             }
         }
     }
 
     pub(super) fn grace_over(&mut self, job: JobId, task: TaskId, replies: &mut Replies<Wish>) {
         let Some(run) = self.books.orphans.remove(&(job, task)).and_then(|held| held.run()) else { return };
-        self.books.owners.insert(run, Owner::Nobody);
-        self.kill(run, replies);
+        self.stop_for_nobody(run, replies);
     }
 
     // ----- cookies

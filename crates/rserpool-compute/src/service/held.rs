@@ -1,8 +1,11 @@
 //! What a worker holds for the sessions it serves.
 
 use super::RunId;
-use crate::cookie::Progress;
+use super::transfers::Save;
+use crate::cookie::{Checkpoint, Progress};
+use crate::item::Item;
 use crate::protocol::{Attempt, Batch, CHUNK_MAX, Frame, JobId, Status, Stream, TaskId, WINDOW};
+use crate::resources::Resources;
 use crate::work::Work;
 use rserpool::element::SessionId;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +20,7 @@ pub(super) enum State {
     /// Over; the Result follows when all output is sent.
     Ended(Status),
     /// Over, and the client was told; it stays until the client has it safe.
-    Told,
+    Told(Status),
 }
 
 /// A task a session holds: from Task to Ack.
@@ -27,8 +30,16 @@ pub(super) struct Held {
     pub(super) state: State,
     /// Octets of its work.
     pub(super) size: u64,
+    /// What it needs while it runs.
+    pub(super) resources: Resources,
     pub(super) cancelled: bool,
     pub(super) timed_out: bool,
+    /// The items it needs are pinned; without need from the beginning.
+    pub(super) pinned: bool,
+    /// The attempt whose checkpoint it goes on from; 0: none.
+    pub(super) of: u32,
+    /// Its output begins anew with each execution, so no output belongs to a checkpoint.
+    repeats_output: bool,
     /// Octets of output the world has told of, those before a continued checkpoint included.
     pub(super) told: u64,
     /// Octets of output that went to the client, likewise.
@@ -37,6 +48,9 @@ pub(super) struct Held {
     window: u64,
     /// Output that waits for the window. The world is told the window as well, so it stays short.
     backlog: VecDeque<(Stream, Vec<u8>)>,
+    /// What went to the client, as long as it is little: should the client be lost, its next life gets it again. `None`:
+    /// it was more, or began elsewhere.
+    log: Option<Vec<(Stream, Vec<u8>)>>,
     /// The checkpoint all of whose output is sent: fit for a cookie.
     safe: Option<(u64, Vec<u8>)>,
     /// The newest checkpoint some of whose output is in the backlog.
@@ -44,21 +58,44 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(attempt: Attempt, state: State, size: u64, checkpoint: Option<(u64, Vec<u8>)>) -> Self {
-        let from = checkpoint.as_ref().map_or(0, |(octets, _)| *octets);
-        Self {
+    /// A task that goes on from this checkpoint, if any.
+    pub(super) fn new(attempt: Attempt, state: State, size: u64, checkpoint: Option<Progress>) -> Self {
+        let from = checkpoint.as_ref().map_or(0, |entry| entry.octets);
+        let of = checkpoint.as_ref().map_or(0, |entry| entry.attempt.number);
+        let checkpoint = checkpoint.map(|entry| (entry.octets, entry.state));
+        let mut held = Self {
             attempt,
+            repeats_output: matches!(&state, State::Waiting(work) if work.repeats_output()),
             state,
             size,
+            resources: Resources::NONE,
             cancelled: false,
             timed_out: false,
+            pinned: false,
+            of,
             told: from,
             sent: from,
             window: WINDOW.into(),
             backlog: VecDeque::new(),
+            log: (from == 0).then(Vec::new),
             safe: checkpoint,
             unsafe_yet: None,
+        };
+        held.pinned = held.needs().is_empty();
+        held
+    }
+
+    /// The items it needs before it starts.
+    pub(super) fn needs(&self) -> Vec<Item> {
+        let State::Waiting(work) = &self.state else { return Vec::new() };
+        let mut needs: Vec<_> = work.needs().collect();
+        if self.repeats_output
+            && let Some((_, state)) = &self.safe
+            && let Some(Checkpoint::Kept(item)) = Checkpoint::parse(state)
+        {
+            needs.push(item);
         }
+        needs
     }
 
     /// Its work from a checkpoint on: state and the octets of output before it.
@@ -83,7 +120,8 @@ impl Held {
     }
 
     pub(super) fn checkpointed(&mut self, state: Vec<u8>) {
-        self.unsafe_yet = Some((self.told, state));
+        let octets = if self.repeats_output { 0 } else { self.told };
+        self.unsafe_yet = Some((octets, state));
         self.settle_checkpoint();
     }
 
@@ -108,8 +146,13 @@ impl Held {
             if !rest.is_empty() {
                 self.backlog.push_front((stream, rest));
             }
-            out.push(&Frame::Output { attempt: self.attempt, stream, offset: self.sent, octets });
             self.sent += fits as u64;
+            match &mut self.log {
+                Some(log) if self.sent <= LOG_MAX => log.push((stream, octets.clone())),
+                log => *log = None,
+            }
+            let offset = self.sent - fits as u64;
+            out.push(&Frame::Output { attempt: self.attempt, stream, offset, octets });
             self.window -= fits as u64;
         }
         self.settle_checkpoint();
@@ -117,9 +160,30 @@ impl Held {
             && let State::Ended(status) = &self.state
         {
             let status = status.clone();
+            self.state = State::Told(status.clone());
             out.push(&Frame::Result { attempt: self.attempt, status, octets: self.sent });
-            self.state = State::Told;
         }
+    }
+
+    /// What is left of it when its session is lost: the same from its beginning, or nothing if that is not known any more,
+    /// or of no use to anybody.
+    pub(super) fn orphaned(mut self) -> Option<Self> {
+        let wanted = match &self.state {
+            State::Waiting(_) => false,
+            State::Running(_) => !self.cancelled && !self.timed_out,
+            State::Ended(status) | State::Told(status) => status.is_result(),
+        };
+        let log = self.log.take().filter(|_| wanted)?;
+        log.into_iter().rev().for_each(|piece| self.backlog.push_front(piece));
+        self.state = match self.state {
+            State::Told(status) => State::Ended(status),
+            other => other,
+        };
+        (self.sent, self.window) = (0, WINDOW.into());
+        (self.log, self.unsafe_yet) = (Some(Vec::new()), None);
+        // A checkpoint behind output is one of the session that has the output.
+        self.safe = self.safe.filter(|(octets, _)| *octets == 0);
+        Some(self)
     }
 
     fn settle_checkpoint(&mut self) {
@@ -133,6 +197,12 @@ impl Held {
         Progress { attempt: self.attempt, octets, state }
     }
 }
+
+/// Octets of output of a task that are kept after they were sent.
+const LOG_MAX: u64 = 16 * 1024;
+
+/// Tasks of lost sessions that are kept.
+pub(super) const ORPHANS_MAX: usize = 4096;
 
 /// A session of a client.
 #[derive(Debug, Default)]
@@ -148,14 +218,28 @@ pub(super) struct Session {
     pub(super) queue: VecDeque<Attempt>,
     /// The newest attempt of each task seen in this session; the lowest tasks are forgotten first.
     newest: BTreeMap<TaskId, u32>,
+    /// Opened from this very machine.
+    pub(super) near: bool,
+    /// It is not about a job: it hears how far draining is.
+    pub(super) watches: bool,
     /// Cookies given away.
     pub(super) sequence: u32,
+    /// Items this client sends, by transfer.
+    pub(super) fetches: BTreeMap<u32, Item>,
+    /// Checkpoints on their way to this client, by transfer.
+    pub(super) saves: BTreeMap<u32, Save>,
+    /// The last number of a transfer.
+    pub(super) transfers: u32,
     /// The last cookie had entries: an empty one has to take its place when the work is done.
     pub(super) cookie_had_entries: bool,
 }
 
 /// Tasks whose newest attempt a session remembers.
 const NEWEST_MAX: usize = 16_384;
+
+/// Checkpoints of other workers a session keeps, and their octets together.
+const LINEAGE_MAX: usize = 256;
+const LINEAGE_OCTETS_MAX: usize = 1024 * 1024;
 
 impl Session {
     /// Notes an attempt; false if it or a later one was here before.
@@ -169,6 +253,16 @@ impl Session {
             self.newest.pop_first();
         }
         true
+    }
+
+    /// Checkpoints of a worker before, from its cookie. Bounded: what finds no room starts from zero.
+    pub(super) fn inherit(&mut self, entries: Vec<Progress>) {
+        for entry in entries.into_iter().filter(|entry| !entry.state.is_empty()) {
+            let octets: usize = self.lineage.values().map(|entry| entry.state.len()).sum();
+            if self.lineage.len() < LINEAGE_MAX && octets + entry.state.len() <= LINEAGE_OCTETS_MAX {
+                self.lineage.insert(entry.attempt.task, entry);
+            }
+        }
     }
 
     /// What the next cookie tells: started attempts that are not over.
@@ -194,8 +288,14 @@ pub(super) struct Books {
     pub(super) orphans: BTreeMap<(JobId, TaskId), Held>,
     /// The occupied slots.
     pub(super) owners: BTreeMap<RunId, Owner>,
+    /// What the runs need, as long as they run.
+    pub(super) pins: BTreeMap<RunId, Vec<Item>>,
+    /// What runs that need something have taken.
+    pub(super) used: BTreeMap<RunId, Resources>,
     /// Octets of all waiting work.
     pub(super) waiting_octets: u64,
+    /// Waiting tasks that need items.
+    pub(super) needy: usize,
 }
 
 impl Books {
@@ -208,6 +308,15 @@ impl Books {
             Owner::Orphan(job, task) => Some((self.orphans.get_mut(&(job, task))?, None)),
             Owner::Nobody => None,
         }
+    }
+
+    /// A waiting task waits no more. Returns what it had pinned; the caller lets go of it, or starts it.
+    pub(super) fn unneeded(&mut self, attempt: Attempt, id: SessionId) -> Vec<Item> {
+        let held = self.sessions.get_mut(&id).and_then(|session| session.held.get_mut(&attempt));
+        let Some(held) = held else { return Vec::new() };
+        let needs = held.needs();
+        self.needy -= usize::from(!needs.is_empty());
+        if std::mem::take(&mut held.pinned) { needs } else { Vec::new() }
     }
 
     /// Octets of output that wait for windows.

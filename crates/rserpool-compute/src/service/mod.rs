@@ -8,30 +8,38 @@
 //!                                      | session lost
 //!                                      v
 //!                                   orphan --the client brings the task again--> Running, as the new attempt
-//!                                      `-----grace over, or output was sent----> killed
+//!                                      |-----its next life adopts the attempt--> Running, or told once more
+//!                                      `-----grace over, or much was sent------> killed
 //! ```
 //!
-//! `clients.rs` obeys what clients say, `slots.rs` starts and ends runs, `held.rs` keeps the books.
+//! `clients.rs` obeys what clients say, `slots.rs` starts and ends runs, `held.rs` keeps the books. A task that needs items
+//! waits until all of them are here: `stock.rs` knows which are, `transfers.rs` gets the others. A task that needs resources
+//! waits until they are free, too. `drain.rs` is how a worker leaves.
 //!
 //! Everything is bounded: sessions, tasks per session (the credit), output per attempt (the window), output of all
 //! that waits for windows (no task starts while it is above [`BACKLOG_MAX`]), work that waits ([`WAITING_MAX`]).
 
 mod clients;
+mod drain;
 mod held;
 mod slots;
+mod stock;
 #[cfg(test)]
 mod tests;
+mod transfers;
 
 use crate::cookie::{Cookie, STATE_MAX};
-use crate::protocol::{
-    Attempt, Batch, CREDIT_MAX, Frame, Frames, JobId, PPID, Refusal, Status, Stream, TaskId,
-};
+use crate::item::Item;
+use crate::protocol::{Attempt, Batch, CREDIT_MAX, Frame, Frames, JobId, PPID, Status, Stream, TaskId};
+use crate::resources::Resources;
 use crate::work::Work;
+pub use drain::DrainFor;
 use held::{Books, Owner, Session, State};
 use rserpool::element::{Replies, Service, SessionId};
-use rserpool::{Load, Ppid, Time, Timers};
+use rserpool::{Endpoint, Load, Ppid, Time, Timers};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use stock::{Stage, Stock};
 
 /// No task starts while this much output waits for the clients' windows.
 pub const BACKLOG_MAX: u64 = 64 * 1024 * 1024;
@@ -45,6 +53,10 @@ pub const WAITING_MAX: u64 = 64 * 1024 * 1024;
 pub struct Config {
     /// Tasks that run at a time, for all sessions together; 0 counts as 1.
     pub slots: u32,
+    /// What there is besides slots, for all sessions together.
+    pub resources: Resources,
+    /// Who may have it drained.
+    pub drain_for: DrainFor,
     /// Tasks a session may have waiting besides those that can run. They hide the way to the client and back: a slot
     /// that gets free has its next task at hand. Clients use it for short tasks only.
     pub queue: u32,
@@ -52,22 +64,29 @@ pub struct Config {
     pub sessions_max: usize,
     /// What the worker calls itself, for people.
     pub name: String,
-    /// How long a running task of a lost session goes on, in case its client comes back to this worker.
+    /// How long a running task of a lost session goes on, and a result nobody has safe is kept, in case the client comes
+    /// back to this worker, or its next life does.
     pub orphan_grace: Duration,
+    /// Octets of items kept for tasks to come. Tasks whose items do not fit together are refused; with 0, all that need
+    /// any.
+    pub cache: u64,
     /// Shortest time between two cookies of a session: the work repeated after a fail-over is at most this, and what
     /// is under way.
     pub cookie_interval: Duration,
 }
 
 impl Default for Config {
-    /// One slot, a queue that keeps a slot busy with the shortest tasks, a second of grace, ten cookies per second.
+    /// One slot, a queue that keeps a slot busy with the shortest tasks, a second of grace, ten cookies per second, no items.
     fn default() -> Self {
         Self {
             slots: 1,
+            resources: Resources::NONE,
+            drain_for: DrainFor::Loopback,
             queue: 256,
             sessions_max: 64,
             name: String::new(),
             orphan_grace: Duration::from_secs(1),
+            cache: 0,
             cookie_interval: Duration::from_millis(100),
         }
     }
@@ -108,6 +127,36 @@ pub enum Wish {
         /// This run.
         run: RunId,
     },
+    /// Keep these octets of an item, behind those before. Answered by `Stored`; after the last of them the item is
+    /// checked and answered by `Arrived` instead, or by `NotStored` at any time.
+    Store {
+        /// What they belong to.
+        item: Item,
+        /// Empty only for an item without octets.
+        octets: Vec<u8>,
+    },
+    /// Forget an item, or what came of it so far. No run uses it.
+    Evict {
+        /// This one.
+        item: Item,
+    },
+    /// Tell so many more octets of the checkpoint that was announced by `Large`.
+    Send {
+        /// Of this run.
+        run: RunId,
+        /// How many.
+        octets: u32,
+    },
+    /// The checkpoint announced by `Large` is safe, or never will be: the next one may be announced.
+    Saved {
+        /// Of this run.
+        run: RunId,
+    },
+    /// No more tasks are taken: leave the pool, so that nobody new comes; sessions go on. Said once.
+    Draining {
+        /// How long what runs may go on.
+        patience: Duration,
+    },
     /// Draining is over: no session holds a task any more. Said once.
     Drained,
 }
@@ -131,11 +180,45 @@ pub enum Fact {
         /// What it needs: 1 to [`STATE_MAX`] octets.
         state: Vec<u8>,
     },
+    /// A command completed a checkpoint that is larger than [`inline_max`](crate::cookie::inline_max). One at a time: the
+    /// next after `Saved`.
+    Large {
+        /// Which run.
+        run: RunId,
+        /// What it is.
+        item: Item,
+    },
+    /// Octets of it, in order, as many as `Send` allowed.
+    Saving {
+        /// Which run.
+        run: RunId,
+        /// 1 to [`CHUNK_MAX`](crate::protocol::CHUNK_MAX).
+        octets: Vec<u8>,
+    },
+    /// Octets of an item are on the disk, but not the last.
+    Stored {
+        /// Which item.
+        item: Item,
+        /// How many.
+        octets: u32,
+    },
+    /// An item is on the disk, all of it, and its digest is right.
+    Arrived {
+        /// Which item.
+        item: Item,
+    },
+    /// An item could not be kept, or was lost; what came of it is forgotten.
+    NotStored {
+        /// Which item.
+        item: Item,
+        /// Why, for people.
+        why: String,
+    },
     /// The run is over, its slot free; nothing more is told of it.
     Ended {
         /// Which run.
         run: RunId,
-        /// `Exited`, `Signalled` or `CouldNotStart`; what a kill makes of it is the service's to say.
+        /// `Exited`, `Signalled`, `OverMemory` or `CouldNotStart`; what a kill makes of it is the service's to say.
         status: Status,
     },
 }
@@ -149,7 +232,7 @@ pub struct Counters {
     pub ended: u64,
     /// Runs killed: cancelled, timed out, or orphaned for too long.
     pub killed: u64,
-    /// Runs that outlived their session and went on for the next.
+    /// Runs, or results of theirs, that outlived their session and went on for the next.
     pub adopted: u64,
     /// Runs begun at a checkpoint of another worker.
     pub continued: u64,
@@ -165,6 +248,10 @@ pub struct Counters {
     pub malformed: u64,
     /// Sessions ended because there were too many.
     pub sessions_refused: u64,
+    /// Items asked for.
+    pub fetched: u64,
+    /// Wishes to drain from peers that may not.
+    pub drains_refused: u64,
 }
 
 /// Runs tasks for clients. See the module.
@@ -172,12 +259,16 @@ pub struct Counters {
 pub struct TaskService {
     config: Config,
     books: Books,
+    stock: Stock,
     timers: Timers<Timer>,
     counters: Counters,
     draining: Draining,
     last_run: u64,
     /// The session that started a task last: the next one is next.
     turn: SessionId,
+    /// The task that waits for resources in use: what it needs is left to it when it gets free, so that smaller tasks do
+    /// not keep it waiting for ever.
+    claim: Option<(SessionId, Attempt)>,
     /// Frames not yet sent, by session.
     out: BTreeMap<SessionId, Batch>,
 }
@@ -188,6 +279,7 @@ enum Timer {
     TimeUp(RunId),
     Grace(JobId, TaskId),
     Cookie(SessionId),
+    DrainOver,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +292,13 @@ enum Draining {
 impl TaskService {
     /// A service without sessions.
     pub fn new(config: Config) -> Self {
+        Self::with_items(config, [])
+    }
+
+    /// A service whose world has these items already, the least recently used first.
+    pub fn with_items(config: Config, here: impl IntoIterator<Item = Item>) -> Self {
         Self {
+            stock: Stock::new(config.cache, here),
             config,
             books: Books::default(),
             timers: Timers::default(),
@@ -208,29 +306,9 @@ impl TaskService {
             draining: Draining::No,
             last_run: 0,
             turn: SessionId(0),
+            claim: None,
             out: BTreeMap::new(),
         }
-    }
-
-    /// Takes no more tasks: waiting ones go back to their clients, running ones may end. [`Wish::Drained`] follows when
-    /// nobody waits for anything here any more.
-    pub fn drain(&mut self, replies: &mut Replies<Wish>) {
-        if self.draining != Draining::No {
-            return;
-        }
-        self.draining = Draining::Yes;
-        let sessions: Vec<_> = self.books.sessions.keys().copied().collect();
-        for id in sessions {
-            self.say(id, &Frame::Credit { tasks: 0 });
-            let session = self.books.sessions.get_mut(&id).expect("listed above");
-            for attempt in std::mem::take(&mut session.queue) {
-                let held = session.held.remove(&attempt).expect("what is queued is held");
-                self.books.waiting_octets -= held.size;
-                let status = Status::Refused(Refusal::Draining);
-                self.out.entry(id).or_default().push(&Frame::Result { attempt, status, octets: 0 });
-            }
-        }
-        self.finish(replies);
     }
 
     /// Slots in use; never above the slots there are.
@@ -263,6 +341,11 @@ impl TaskService {
             self.slots()
         );
         assert!(self.books.sessions.len() <= self.config.sessions_max);
+        assert!(self.config.resources.bears(self.books.used.values()), "J10: {:?}", self.books.used);
+        assert!(
+            self.books.used.keys().all(|run| self.books.owners.contains_key(run)),
+            "nothing is used by nobody"
+        );
         assert!(self.out.is_empty(), "every call sends what it said");
         for (&id, session) in &self.books.sessions {
             assert!(session.held.len() <= self.credit() as usize, "session {id} holds more than its credit");
@@ -277,6 +360,12 @@ impl TaskService {
         let waiting = self.books.sessions.values().flat_map(|session| session.held.values());
         let octets = waiting.filter(|held| matches!(held.state, State::Waiting(_))).map(|held| held.size);
         assert_eq!(octets.sum::<u64>(), self.books.waiting_octets, "octets of waiting work");
+        let queued = self.books.sessions.values().flat_map(|session| session.held.values());
+        let queued: Vec<_> = queued.filter(|held| !held.needs().is_empty()).collect();
+        assert_eq!(queued.len(), self.books.needy, "waiting tasks that need items");
+        let pinned: Vec<_> = queued.iter().filter(|held| held.pinned).flat_map(|held| held.needs()).collect();
+        self.stock.check(pinned.iter().chain(self.books.pins.values().flatten()));
+        assert!(self.books.pins.keys().all(|run| self.books.owners.contains_key(run)), "pins of the dead");
         for (&(job, task), held) in &self.books.orphans {
             assert!(self.timers.get(&Timer::Grace(job, task)).is_some(), "an orphan without end");
             assert_eq!(held.sent, 0, "an orphan that already spoke cannot be adopted");
@@ -296,19 +385,18 @@ impl TaskService {
 
     /// What every call ends with: free slots are filled, frames sent, the end of draining noticed.
     fn proceed(&mut self, now: Time, replies: &mut Replies<Wish>) {
+        self.prepare(replies);
         self.start_waiting(now, replies);
         self.finish(replies);
     }
 
     fn finish(&mut self, replies: &mut Replies<Wish>) {
+        let drained = self.notice_drained();
         let out = std::mem::take(&mut self.out);
         for (id, mut batch) in out {
             batch.take().into_iter().for_each(|message| replies.send(id, PPID, message));
         }
-        let idle = self.books.orphans.is_empty()
-            && self.books.sessions.values().all(|session| session.held.is_empty());
-        if self.draining == Draining::Yes && idle && self.books.owners.is_empty() {
-            self.draining = Draining::Done;
+        if drained {
             replies.wish(Wish::Drained);
         }
     }
@@ -325,6 +413,14 @@ impl Service for TaskService {
             return;
         }
         self.books.sessions.insert(session, Session::default());
+    }
+
+    fn opened_by(&mut self, now: Time, session: SessionId, peer: &Endpoint, replies: &mut Replies<Wish>) {
+        self.opened(now, session, replies);
+        if let Some(session) = self.books.sessions.get_mut(&session) {
+            let mut addresses = peer.socket_addresses().peekable();
+            session.near = addresses.peek().is_some() && addresses.all(|at| at.ip().is_loopback());
+        }
     }
 
     fn resume(&mut self, _now: Time, session: SessionId, cookie: &[u8], _replies: &mut Replies<Wish>) {
@@ -390,7 +486,16 @@ impl Service for TaskService {
                     }
                 }
             }
-            Fact::Ended { run, status } => self.ended(run, status),
+            Fact::Ended { run, status } => self.ended(run, status, replies),
+            Fact::Large { run, item } => self.save(run, item, replies),
+            Fact::Saving { run, octets } => self.saving(run, octets),
+            Fact::Stored { item, octets } => self.stored(item, octets),
+            Fact::Arrived { item } => {
+                if self.stock.stage(&item) == Some(Stage::Whole) {
+                    self.stock.set(&item, Stage::Here);
+                }
+            }
+            Fact::NotStored { item, why } => self.not_stored(item, &why, replies),
         }
         self.proceed(now, replies);
     }
@@ -402,7 +507,7 @@ impl Service for TaskService {
     fn wake(&mut self, now: Time, replies: &mut Replies<Wish>) {
         while let Some((_, timer)) = self.timers.take_due(now) {
             match timer {
-                Timer::Slept(run) => self.ended(run, Status::Exited(0)),
+                Timer::Slept(run) => self.ended(run, Status::Exited(0), replies),
                 Timer::TimeUp(run) => {
                     if let Some((held, _)) = self.books.held_of(run) {
                         held.timed_out = true;
@@ -411,6 +516,7 @@ impl Service for TaskService {
                 }
                 Timer::Grace(job, task) => self.grace_over(job, task, replies),
                 Timer::Cookie(id) => self.cookie_due(id, replies),
+                Timer::DrainOver => self.give_back_running(now, replies),
             }
         }
         self.proceed(now, replies);

@@ -9,7 +9,7 @@ use crate::work::Work;
 use rserpool::user::{FailoverCause, Failure};
 use rserpool::{Random, Time};
 use std::time::Duration;
-use world::{World, command, id, spin};
+use world::{World, command, id, item, needing, spin, these};
 
 fn echo(text: &str) -> Work {
     Work::Echo(text.into())
@@ -364,13 +364,182 @@ fn a_draining_worker_gives_its_waiting_tasks_back_and_leaves() {
         world.submit(task, &spin(50));
     }
     world.run_until(130);
-    world.drain(0);
+    world.drain(0, Duration::from_secs(60));
     world.run_until(300);
     assert!(world.workers[0].as_ref().expect("alive").drained);
     assert_eq!(world.count(|event| *event == Event::WorkerLeft { worker: id(0) }), 1);
     world.run_to_the_end();
     assert_eq!((world.results.len(), world.job.counts().repeated), (20, 0));
     assert!(world.results.values().all(|result| result.status.is_success()));
+}
+
+#[test]
+fn what_a_worker_gives_back_goes_on_elsewhere_and_is_not_charged() {
+    let mut world = World::with(31, |config| config.deaths_max = 1);
+    world.worker(2);
+    world.worker(2);
+    world.run_until(10);
+    world.submit(0, &tile());
+    world.submit(1, &spin(400));
+    world.submit(2, &tile());
+    world.submit(3, &spin(400));
+    world.run_until(250);
+    world.drain(0, Duration::ZERO);
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 4, "{:?}", world.failed);
+    let counts = world.job.counts();
+    assert_eq!(
+        (counts.failovers, counts.repeated, counts.continued),
+        (0, 2, 1),
+        "the tile went on, the spin began anew"
+    );
+    assert_eq!(world.count(|event| *event == Event::WorkerLeft { worker: id(0) }), 1);
+    assert!(world.workers[0].as_ref().expect("alive").drained);
+    assert!(world.results.values().all(|result| result.status.is_success()));
+}
+
+#[test]
+fn a_drained_worker_gets_no_new_session() {
+    let mut world = World::new(32);
+    world.worker(1);
+    world.worker(1);
+    for task in 0..10 {
+        world.submit(task, &spin(300));
+    }
+    world.run_until(100);
+    world.drain(0, Duration::from_secs(60));
+    world.run_to_the_end();
+    // S9: one session, and none after it left; its own task it brought to its end.
+    let by_worker = |worker| world.results.values().filter(|result| result.worker == id(worker)).count();
+    assert_eq!((by_worker(0), by_worker(1)), (1, 9));
+    assert_eq!(world.joined(), 2);
+}
+
+#[test]
+fn tasks_run_only_where_what_they_need_is() {
+    let mut world = World::new(33);
+    world.worker(4);
+    world.worker_with(4, &["gpu=1", "tag:ssd"]);
+    world.worker_with(4, &["gpu=2"]);
+    for task in 0..30 {
+        let needs: &[&str] = [&[][..], &["gpu=1"], &["gpu=1", "tag:ssd"]][task as usize % 3];
+        world.submit_needing(task, &spin(100), needs);
+    }
+    world.run_to_the_end();
+    assert_eq!((world.results.len(), world.failed.len()), (30, 0));
+    for (task, result) in &world.results {
+        match task.0 % 3 {
+            1 => assert_ne!(result.worker, id(0), "task {task}"),
+            2 => assert_eq!(result.worker, id(1), "task {task}"),
+            _ => {}
+        }
+    }
+    assert_eq!(world.count(|event| matches!(event, Event::Unmet { .. })), 0);
+}
+
+#[test]
+fn tasks_without_needs_do_not_wait_behind_those_with() {
+    let mut world = World::new(34);
+    world.worker_with(2, &["gpu=1"]);
+    for task in 0..100 {
+        world.submit_needing(task, &spin(100), &["gpu=1"]);
+    }
+    for task in 100..110 {
+        world.submit(task, &spin(100));
+    }
+    world.run_until(1_300);
+    assert_eq!((100..110).filter(|task| world.results.contains_key(&TaskId(*task))).count(), 10);
+}
+
+#[test]
+fn a_need_nobody_can_meet_is_told_and_met_by_who_comes_later() {
+    let mut world = World::new(35);
+    world.worker_with(1, &["gpu=1"]);
+    world.worker(1);
+    world.submit_needing(1, &echo("a"), &["gpu=4", "tag:ssd"]);
+    world.submit(2, &echo("b"));
+    world.run_until(5_000);
+    let needs = these(&["gpu=4", "tag:ssd"]);
+    let lacks = "gpu=4 (at most 1), tag:ssd".to_owned();
+    let told: Vec<_> = world.events.iter().filter(|event| matches!(event, Event::Unmet { .. })).collect();
+    assert_eq!(told.last(), Some(&&Event::Unmet { needs, lacks, tasks: 1, workers: 2 }));
+    assert!(told.len() <= 2, "told when it changes, not again and again: {told:?}");
+    assert_eq!(world.results.len(), 1);
+    let late = world.worker_with(1, &["gpu=4", "tag:ssd"]);
+    world.run_to_the_end();
+    assert_eq!(world.results[&TaskId(1)].worker, id(late));
+}
+
+#[test]
+fn the_one_suitable_worker_is_found_behind_any_number_of_others() {
+    let mut world = World::with(36, |config| config.lanes_max = 2);
+    for _ in 0..5 {
+        world.worker(1);
+    }
+    let last = world.worker_with(1, &["gpu=1"]);
+    world.submit_needing(1, &echo("a"), &["gpu=1"]);
+    world.run_to_the_end();
+    assert_eq!(world.results[&TaskId(1)].worker, id(last));
+}
+
+#[test]
+fn a_task_that_fails_is_tried_again_elsewhere_as_often_as_it_may() {
+    let mut world = World::with(37, |config| config.retries = 2);
+    world.worker(1);
+    world.worker(1);
+    world.submit(0, &spin(200));
+    world.submit(1, &spin(200));
+    world.run_until(100);
+    assert_eq!(world.joined(), 2);
+    world.submit(5, &command("exit 7"));
+    world.submit(6, &command("greedy"));
+    world.run_to_the_end();
+    assert_eq!(world.results[&TaskId(5)].status, Status::Exited(7));
+    assert_eq!(world.results[&TaskId(6)].status, Status::OverMemory { limit: 1 << 20 });
+    assert_eq!(world.results[&TaskId(5)].number, 3);
+    let counts = world.job.counts();
+    assert_eq!((counts.retries, counts.started, counts.accepted, counts.succeeded), (4, 8, 4, 2));
+    let tried = world.events.iter().filter_map(|event| match event {
+        Event::Again { attempt, worker, .. } if attempt.task == TaskId(5) => Some(*worker),
+        _ => None,
+    });
+    let tried: Vec<_> = tried.collect();
+    assert!(tried.len() == 2 && tried[0] != tried[1], "{tried:?}");
+}
+
+#[test]
+fn a_stopped_task_is_rescued_by_a_backup() {
+    let mut world = World::with(38, |config| config.backups = Backups::Always);
+    world.worker(2);
+    world.worker(2);
+    for task in 0..20 {
+        world.submit(task, &spin(50));
+    }
+    world.submit(20, &command("stuck"));
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 21);
+    assert_eq!((world.results[&TaskId(20)].number, world.job.counts().backups), (2, 1));
+    assert_eq!(world.job.counts().late, 0, "the loser was cancelled before it could say anything");
+}
+
+#[test]
+fn a_job_of_hours_keeps_its_promises() {
+    let hour = 3_600_000;
+    let mut world = World::with(39, |config| config.backups = Backups::Pure);
+    world.worker(1);
+    world.worker(1);
+    for task in 0..6 {
+        world.submit(task, &spin(10 * hour));
+    }
+    for at in 1..=31 {
+        world.run_until(at * hour);
+        let running = world.job.running().count();
+        assert!(running == 2 || at >= 30, "{running} run after {at} hours");
+    }
+    world.run_until(hour * 31);
+    world.call(Job::finish);
+    assert!(world.finished);
+    assert_eq!((world.results.len(), world.job.counts().repeated), (6, 0));
 }
 
 #[test]
@@ -391,6 +560,80 @@ fn tasks_waiting_at_a_busy_worker_are_called_back_for_an_idle_one() {
     assert_eq!(world.results.len(), 419, "all but the long one");
     world.run_to_the_end();
     assert_eq!(world.job.counts().repeated, 0);
+}
+
+#[test]
+fn a_task_does_not_wait_behind_another_job_while_a_worker_is_idle() {
+    let mut world = World::new(42);
+    world.worker(1);
+    world.worker(1);
+    world.run_until(10);
+    world.occupy(0, 1, 10_000);
+    world.submit(0, &spin(10));
+    world.submit(1, &spin(10));
+    world.run_until(600);
+    assert_eq!(world.results.len(), 2, "{:?}", world.job.running().collect::<Vec<_>>());
+    assert!(world.results.values().all(|result| result.worker == id(1)));
+    // Where others were in the way comes last from then on.
+    for task in 2..6 {
+        world.submit(task, &spin(10));
+        world.run_until(600 + task * 20);
+        assert_eq!(world.results[&TaskId(task)].worker, id(1));
+    }
+    world.run_to_the_end();
+    let counts = world.job.counts();
+    assert_eq!((counts.started, counts.repeated), (6, 0), "what is called back did not begin");
+}
+
+#[test]
+fn a_task_finds_the_one_idle_worker_among_many_that_others_have() {
+    let mut world = World::new(43);
+    for _ in 0..12 {
+        world.worker(2);
+    }
+    world.submit(0, &spin(1));
+    world.run_until(100);
+    assert_eq!(world.job.worker_count(), 1, "a single task needs no more of them");
+    let found = world.results[&TaskId(0)].worker.0 as usize - 1;
+    (0..12).filter(|worker| *worker != found).for_each(|worker| world.occupy(worker, 2, 60_000));
+    for task in 1..=24 {
+        world.submit(task, &spin(10));
+    }
+    world.run_until(4_000);
+    assert_eq!(world.results.len(), 25, "{:?}", world.job.counts());
+    assert_eq!(world.job.counts().repeated, 0);
+}
+
+#[test]
+fn where_all_slots_are_taken_by_others_a_task_waits_and_is_begun_soon_after_one_is_free() {
+    let mut world = World::new(44);
+    for (worker, millis) in [60_000, 5_000, 60_000].into_iter().enumerate() {
+        assert_eq!(world.worker(1), worker);
+        world.run_until(10 * (worker as u64 + 1));
+        world.occupy(worker, 1, millis);
+    }
+    for task in 0..3 {
+        world.submit(task, &spin(10));
+    }
+    world.run_until(5_000);
+    assert_eq!(world.results.len(), 0);
+    world.run_until(9_000);
+    assert_eq!(world.results.len(), 3, "{:?}", world.job.counts());
+    assert!(world.results.values().all(|result| result.worker == id(1)));
+}
+
+#[test]
+fn a_task_whose_input_is_on_its_way_is_not_called_back() {
+    let mut world = World::new(45);
+    world.worker(1);
+    world.worker(1);
+    world.delay = Duration::from_millis(40);
+    world.run_until(400);
+    world.submit(0, &needing(&[item(7, 8 << 20)]));
+    world.run_until(1_000);
+    assert_eq!(world.results.len(), 0, "it takes longer than a task may take to begin");
+    world.run_to_the_end();
+    assert_eq!(world.results[&TaskId(0)].number, 1, "its first attempt is the one that ran");
 }
 
 #[test]
@@ -437,6 +680,34 @@ fn a_backup_goes_on_alone_when_the_first_worker_dies() {
     assert_eq!(world.results[&TaskId(1)].number, 2);
     let counts = world.job.counts();
     assert_eq!((counts.started, counts.backups, counts.failovers), (3, 1, 1));
+}
+
+#[test]
+fn a_backup_that_is_behind_the_last_checkpoint_gives_way_to_it() {
+    let mut world = World::with(41, |config| {
+        (config.backups, config.backup_after) = (Backups::Pure, Duration::from_millis(230));
+    });
+    world.worker(1);
+    world.worker(1);
+    world.run_until(10);
+    world.submit(0, &spin(1));
+    world.submit(1, &tile());
+    world.run_until_that(|world| world.job.counts().backups == 1);
+    let first = world.job.running().find(|(attempt, _)| attempt.number == 1).expect("the straggler").1;
+    world.kill(first.0 as usize - 1);
+    world.run_to_the_end();
+    let continued = world.events.iter().find_map(|event| match event {
+        Event::Continued { attempt, of: 1, octets } if attempt.number == 3 => Some(*octets),
+        _ => None,
+    });
+    let octets = continued.expect("it went on from where the first one was");
+    assert!(octets >= 100 * 12, "{octets}");
+    let result = &world.results[&TaskId(1)];
+    assert_eq!((result.number, &result.output), (3, &pixels()));
+    let counts = world.job.counts();
+    assert_eq!((counts.backups, counts.continued, counts.failovers), (1, 1, 1));
+    assert_eq!(world.count(|event| *event == Event::Dropped { attempt: attempt(1, 2) }), 1);
+    assert!(world.now < Time::from_millis(460), "{}: no more than a cookie's time is repeated", world.now);
 }
 
 #[test]
@@ -573,7 +844,7 @@ fn a_worker_that_talks_nonsense_is_refused_and_the_others_go_on() {
                 }
                 true
             }) as Tamper,
-            "it speaks version 9, we speak 1",
+            "it speaks version 9, we speak 2",
         ),
         (
             |bytes| {
@@ -644,6 +915,133 @@ fn damaged_messages_confuse_nobody() {
     assert!(refused > 20, "{refused}");
 }
 
+#[test]
+fn what_all_tasks_need_crosses_once_to_each_worker() {
+    let mut world = World::new(40);
+    world.worker(2);
+    world.worker(2);
+    for task in 0..40 {
+        world.submit(task, &needing(&[item(1, 2_000_000), item(2, 10)]));
+    }
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 40);
+    assert_eq!([0, 1].map(|worker| world.service(worker).counters().fetched), [2, 2]);
+}
+
+#[test]
+fn a_worker_that_dies_amid_an_upload_costs_nothing_but_the_upload() {
+    let mut world = World::new(41);
+    world.worker(1);
+    world.worker(1);
+    for task in 0..4 {
+        world.submit(task, &needing(&[item(1, 20_000_000)]));
+    }
+    let half = |event: &Event| matches!(event, Event::Wanted { offset, .. } if *offset > 10_000_000);
+    world.run_until_that(|world| world.count(half) > 1);
+    world.kill(0);
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 4);
+    assert!(world.results.values().all(|result| result.worker == id(1)));
+    assert_eq!(world.service(1).counters().fetched, 1);
+}
+
+#[test]
+fn what_was_read_for_a_worker_that_died_is_not_taken_for_its_successors() {
+    let mut world = World::new(46);
+    world.worker(1);
+    // The last part is a short one, so it shows what is taken for what.
+    world.submit(0, &needing(&[item(1, 100_000)]));
+    world.reads = Some(Vec::new());
+    world.run_until_that(|world| !world.reads.as_ref().expect("slow").is_empty());
+    world.kill(0);
+    world.worker(1);
+    world.run_until_that(|world| world.reads.as_ref().expect("slow").len() == 2);
+    let reads = world.reads.take().expect("slow");
+    assert_ne!(reads[0].0, reads[1].0);
+    // Twice what was read for the dead one: nobody is asked for more, nothing leaves.
+    for octets in [reads[0].1.clone(), vec![7]] {
+        world.call(|job, now| job.provide(now, reads[0].0, octets));
+    }
+    world.call(|job, now| job.provide(now, reads[1].0, reads[1].1.clone()));
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 1);
+    assert_eq!(world.service(1).counters().fetched, 1);
+}
+
+#[test]
+fn an_input_that_cannot_be_given_fails_its_tasks_with_the_reason_and_no_other() {
+    let mut world = World::new(42);
+    world.worker(1);
+    world.lost_input = Some(item(1, 10));
+    world.submit(0, &needing(&[item(1, 10)]));
+    world.submit(1, &needing(&[item(2, 10)]));
+    world.submit(2, &needing(&[item(2, 10), item(1, 10)]));
+    world.run_to_the_end();
+    let why = Cause::NoInput { why: "input 'x' changed".into() };
+    assert_eq!(world.failed.values().collect::<Vec<_>>(), [&why, &why]);
+    assert_eq!(world.results.len(), 1);
+}
+
+#[test]
+fn a_worker_with_a_full_disk_leaves_its_tasks_to_others() {
+    let mut world = World::new(43);
+    world.worker(1);
+    world.worker(1);
+    world.workers[0].as_mut().expect("alive").full_disk = true;
+    // Both take part before it comes to files.
+    world.submit(0, &spin(300));
+    world.submit(1, &spin(300));
+    world.run_until_that(|world| world.joined() == 2);
+    for task in 2..12 {
+        world.submit(task, &needing(&[item(1, 10)]));
+    }
+    world.run_to_the_end();
+    assert_eq!(world.results.len(), 12);
+    assert!(world.results.range(TaskId(2)..).all(|(_, result)| result.worker == id(1)));
+}
+
+#[test]
+fn after_a_death_a_command_goes_on_from_its_checkpoint_however_large_it_is() {
+    for (seed, words) in [(44, "steps 12"), (45, "steps 12 large")] {
+        let mut world = World::new(seed);
+        world.worker(1);
+        world.worker(1);
+        world.submit(0, &command(words));
+        for step in [3, 6, 9] {
+            world.run_until_that(|world| world.steps.contains_key(&(TaskId(0), step)));
+            // The cookie of this step is not under way yet, that of the step before is there.
+            let (_, at) = world.job.running().next().expect("it runs");
+            world.kill(at.0 as usize - 1);
+            world.worker(1);
+        }
+        world.run_to_the_end();
+        let repeated: u32 = world.steps.values().map(|times| times - 1).sum();
+        assert_eq!(world.steps.len(), 12);
+        assert!(repeated <= 3, "{words}: {:?}", world.steps);
+        assert_eq!(world.job.counts().continued, 3);
+    }
+}
+
+#[test]
+fn a_backup_begins_at_the_last_checkpoint() {
+    let mut world = World::with(46, |config| config.backups = Backups::Always);
+    world.worker(1);
+    world.worker(1);
+    world.run_until(10);
+    world.submit(0, &spin(10));
+    world.submit(1, &command("steps 20"));
+    world.run_until_that(|world| world.job.counts().backups > 0);
+    let done = world.steps.len() as u8;
+    assert!(done > 1, "{:?}", world.steps);
+    world.run_to_the_end();
+    // The steps of the first worker before the last checkpoint are done once.
+    for step in 1..done {
+        assert_eq!(world.steps[&(TaskId(1), step)], 1, "{:?}", world.steps);
+    }
+    assert!(world.steps[&(TaskId(1), done + 1)] > 1);
+    assert_eq!(world.job.counts().continued, 1);
+}
+
 /// Many jobs, each with its own faults. Whatever happens, every task gets its own result once (J2, J3), the books
 /// balance after every step (J1, J8, J10: `check`), and the pixels are right (J7).
 #[test]
@@ -663,7 +1061,10 @@ fn whatever_dies_every_task_is_accepted_once() {
         }
         let tasks = 20 + plan.below(60);
         for task in 0..tasks {
-            let work = match plan.below(5) {
+            let work = match plan.below(8) {
+                5 => needing(&[item(1, 900_000), item(2 + plan.below(20) as u8, 300_000)]),
+                6 => command("steps 6"),
+                7 => command("steps 6 large"),
                 0 => echo(&format!("{task}")),
                 1 => tile(),
                 2 => command("big 600000"),
@@ -690,7 +1091,9 @@ fn whatever_dies_every_task_is_accepted_once() {
                         world.go_on(worker);
                     }
                 }
-                (3, Some(worker)) if !stopped.contains(&worker) => world.drain(worker),
+                (3, Some(worker)) if !stopped.contains(&worker) => {
+                    world.drain(worker, Duration::from_millis(plan.below(400)))
+                }
                 _ => drop(world.worker(1 + plan.below(2) as u32)),
             }
         }

@@ -2,11 +2,14 @@
 //! and workers that die, stop and come late. Job, users and elements are the real ones; the registrar only keeps a
 //! list. (The simulated world of the project is `rserpool-sim`; this one knows tasks.)
 
+use crate::cookie::Checkpoint;
 use crate::fractal::TileRun;
-use crate::job::{Backups, Config, Event, Job};
-use crate::protocol::{Attempt, JobId, Status, Stream, TaskId};
+use crate::item::{Digest, Form, Item};
+use crate::job::{Backups, Config, Event, Job, TransferId};
+use crate::protocol::{Attempt, Batch, CHUNK_MAX, Frame, JobId, PPID, Status, Stream, TaskId, VERSION};
+use crate::resources::Resources;
 use crate::service::{self, Fact, RunId, TaskService, Wish};
-use crate::work::{Command, Work};
+use crate::work::{Command, Placed, Work};
 use rserpool::element::{self, PoolElement};
 use rserpool::wire::asap::{Message, Resolution};
 use rserpool::wire::parameter::{self, CauseCode, ErrorCause, Transport, TransportUse};
@@ -49,6 +52,13 @@ struct Run {
     /// Octets still to put out, and octets permitted.
     left: u64,
     permitted: u64,
+    task: TaskId,
+    /// Steps done, of a command that makes checkpoints.
+    step: u8,
+    /// The checkpoint that is being saved, and how much of it was told.
+    saving: Option<(Item, u64)>,
+    /// The first execution of its task.
+    first: bool,
 }
 
 pub struct Worker {
@@ -58,6 +68,9 @@ pub struct Worker {
     /// What happened while it was stopped.
     held: VecDeque<Coming>,
     pub drained: bool,
+    /// The files it has, or has in part.
+    items: BTreeMap<Item, Vec<u8>>,
+    pub full_disk: bool,
 }
 
 /// A result as the application has it.
@@ -88,6 +101,13 @@ pub struct World {
     pub results: BTreeMap<TaskId, Result>,
     pub failed: BTreeMap<TaskId, crate::job::Cause>,
     pub finished: bool,
+    /// How often each step of a command with checkpoints was done.
+    pub steps: BTreeMap<(TaskId, u8), u32>,
+    saves: BTreeMap<TransferId, (Item, u64)>,
+    /// The application cannot give this.
+    pub lost_input: Option<Item>,
+    /// The application's disk is slow: what is wanted lies here until the test reads it.
+    pub reads: Option<Vec<(TransferId, Vec<u8>)>>,
     /// How often the registrar was asked who is there.
     pub resolutions: usize,
     /// For messages of the task protocol, in both directions.
@@ -115,10 +135,33 @@ pub fn spin(millis: u64) -> Work {
     Work::Spin(Duration::from_millis(millis))
 }
 
-/// `big N`: puts N octets out; `exit C`: ends with this status; `forever`: does not end;
+/// `stuck`: does not end the first time; `big N`: puts N octets out; `steps N [large]`: so many steps, with a checkpoint
+/// after each; `greedy`: uses too much memory; `exit C`: ends with this status; `forever`: does not end;
 /// `poison`: kills its worker; `missing`: cannot start.
 pub fn command(words: &str) -> Work {
     Command::new(words.split(' ')).into()
+}
+
+/// Files in this world consist of one octet, their digest too.
+pub fn item(octet: u8, size: u64) -> Item {
+    Item { digest: Digest([octet; 32]), size, form: Form::File }
+}
+
+fn content_of(item: Item) -> Vec<u8> {
+    vec![item.digest.0[0]; item.size as usize]
+}
+
+/// `exit 0`, and it needs these.
+pub fn needing(items: &[Item]) -> Work {
+    let placed = |item: &Item| Placed { name: b"in".to_vec(), item: *item, own: false, executable: false };
+    Command { inputs: items.iter().map(placed).collect(), ..Command::new(["exit", "0"]) }.into()
+}
+
+/// Resources as people write them.
+pub fn these(all: &[&str]) -> Resources {
+    let mut made = Resources::NONE;
+    all.iter().for_each(|one| made.add(one).expect("legal"));
+    made
 }
 
 impl World {
@@ -147,6 +190,10 @@ impl World {
             results: BTreeMap::new(),
             failed: BTreeMap::new(),
             finished: false,
+            steps: BTreeMap::new(),
+            saves: BTreeMap::new(),
+            lost_input: None,
+            reads: None,
             resolutions: 0,
             tamper: None,
         }
@@ -154,6 +201,11 @@ impl World {
 
     /// Starts a worker and returns its number.
     pub fn worker(&mut self, slots: u32) -> usize {
+        self.worker_with(slots, &[])
+    }
+
+    /// Starts a worker that has more than slots.
+    pub fn worker_with(&mut self, slots: u32, resources: &[&str]) -> usize {
         let number = self.workers.len();
         let transport = Transport::Tcp {
             port: 9000,
@@ -165,7 +217,13 @@ impl World {
             ..element::Config::new(pool(), Policy::RoundRobin, transport, vec![registrar()])
         };
         let name = format!("worker {number}");
-        let service = TaskService::new(service::Config { slots, name, ..service::Config::default() });
+        let service = TaskService::new(service::Config {
+            slots,
+            resources: these(resources),
+            name,
+            cache: 1 << 30,
+            ..service::Config::default()
+        });
         let element = PoolElement::new(config, service, self.random.fork());
         self.workers.push(Some(Worker {
             element,
@@ -173,6 +231,8 @@ impl World {
             stopped: false,
             held: VecDeque::new(),
             drained: false,
+            items: BTreeMap::new(),
+            full_disk: false,
         }));
         self.happen(Who::Worker(number), Coming::Input(Input::Wake));
         number
@@ -210,8 +270,31 @@ impl World {
         self.call_worker(worker, |element, now| element.set_policy(now, Policy::RoundRobin));
     }
 
-    pub fn drain(&mut self, worker: usize) {
-        self.call_worker(worker, |element, now| element.with_service(now, |service, out| service.drain(out)));
+    pub fn drain(&mut self, worker: usize, patience: Duration) {
+        let drain = |service: &mut TaskService, now, out: &mut _| service.drain(now, patience, out);
+        self.call_worker(worker, |element, now| {
+            element.with_service(now, |service, out| drain(service, now, out))
+        });
+    }
+
+    /// Another job has so many of its slots, for so long.
+    pub fn occupy(&mut self, worker: usize, slots: u64, millis: u64) {
+        let link = LinkId::Theirs(u64::MAX - slots);
+        let mut batch = Batch::default();
+        batch.push(&Frame::Hello { version: VERSION, job: JobId([2; 16]) });
+        for task in 0..slots {
+            let attempt = Attempt { task: TaskId(task), number: 1 };
+            let work = spin(millis).emit().expect("legal");
+            batch.push(&Frame::Task { attempt, continues: 0, needs: Resources::NONE, work });
+        }
+        let peer = Endpoint::tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1)), 1));
+        self.call_worker(worker, |element, now| {
+            element.handle(now, Input::Accepted { link, door: Door::Service, peer });
+            for bytes in batch.take() {
+                element.handle(now, Input::Message { link, ppid: PPID, bytes });
+            }
+        });
+        assert_eq!(self.service(worker).running() as u64, slots);
     }
 
     pub fn service(&self, worker: usize) -> &TaskService {
@@ -220,6 +303,12 @@ impl World {
 
     pub fn submit(&mut self, task: u64, work: &Work) {
         self.job.submit(self.now, TaskId(task), work).expect("taken");
+        self.drain_job();
+    }
+
+    pub fn submit_needing(&mut self, task: u64, work: &Work, needs: &[&str]) {
+        let needs = these(needs);
+        self.job.submit_needing(self.now, TaskId(task), work, 0, &needs).expect("taken");
         self.drain_job();
     }
 
@@ -391,6 +480,10 @@ impl World {
                         self.registered.insert(id, (element, link));
                         Message::RegistrationResponse { rejected: false, handle, element: id, causes: vec![] }
                     }
+                    Message::Deregistration { handle, element } => {
+                        self.registered.remove(&element);
+                        Message::DeregistrationResponse { handle, element, causes: vec![] }
+                    }
                     Message::HandleResolution { handle, .. } => {
                         self.resolutions += 1;
                         self.resolution(handle)
@@ -443,15 +536,33 @@ impl World {
         let who = Who::Worker(number);
         let Some(worker) = &mut self.workers[number] else { return };
         match wish {
-            Wish::Start { run, work, checkpoint, window, .. } => {
+            Wish::Start { run, attempt, work, checkpoint, window, .. } => {
                 let tile = match &work {
                     Work::Tile { rect, .. } => Some(match checkpoint {
-                        Some(state) => TileRun::resume(*rect, &state).expect("checked by the service"),
+                        Some(ref state) => TileRun::resume(*rect, state).expect("checked by the service"),
                         None => TileRun::new(*rect),
                     }),
                     _ => None,
                 };
-                worker.runs.insert(run, Run { work, tile, left: 0, permitted: window.into() });
+                for item in work.needs() {
+                    assert_eq!(worker.items.get(&item), Some(&content_of(item)), "a task starts without");
+                }
+                let step = match checkpoint.filter(|_| tile.is_none()).map(|state| Checkpoint::parse(&state))
+                {
+                    None => 0,
+                    Some(Some(Checkpoint::Inline(state))) => state[0],
+                    Some(Some(Checkpoint::Kept(item))) => {
+                        assert!(worker.items.contains_key(&item), "the checkpoint is there");
+                        item.digest.0[0]
+                    }
+                    Some(None) => panic!("checked by the service"),
+                };
+                let task = attempt.task;
+                let permitted = window.into();
+                let first = attempt.number == 1;
+                worker
+                    .runs
+                    .insert(run, Run { work, tile, left: 0, permitted, task, step, saving: None, first });
                 self.begin(number, run);
             }
             Wish::Grant { run, octets } => {
@@ -465,7 +576,39 @@ impl World {
                     self.happen(who, Coming::Fact(Fact::Ended { run, status: Status::Signalled(9) }));
                 }
             }
+            Wish::Store { item, octets } => {
+                let content = worker.items.entry(item).or_default();
+                let length = octets.len() as u32;
+                content.extend(octets);
+                let fact = if (content.len() as u64) < item.size {
+                    Fact::Stored { item, octets: length }
+                } else if *content == content_of(item) && !worker.full_disk {
+                    Fact::Arrived { item }
+                } else {
+                    Fact::NotStored { item, why: "it arrived damaged".into() }
+                };
+                self.happen(who, Coming::Fact(fact));
+            }
+            Wish::Evict { item } => drop(worker.items.remove(&item)),
+            Wish::Send { run, octets } => {
+                if let Some(held) = worker.runs.get_mut(&run)
+                    && let Some((item, sent)) = &mut held.saving
+                {
+                    let octets = u64::from(octets).min(item.size - *sent);
+                    *sent += octets;
+                    let content = vec![item.digest.0[0]; octets as usize];
+                    for octets in content.chunks(CHUNK_MAX).map(<[u8]>::to_vec) {
+                        self.happen(who, Coming::Fact(Fact::Saving { run, octets }));
+                    }
+                }
+            }
+            Wish::Saved { run } => {
+                if let Some(held) = worker.runs.get_mut(&run) {
+                    held.saving = None;
+                }
+            }
             Wish::Drained => worker.drained = true,
+            Wish::Draining { .. } => self.call_worker(number, |element, now| element.deregister(now)),
         }
     }
 
@@ -496,6 +639,10 @@ impl World {
                         self.happen_at(self.now + ROW, who, Coming::Step(run));
                     }
                     "forever" => {}
+                    "steps" => self.happen_at(self.now + STEP, who, Coming::Step(run)),
+                    "stuck" if held.first => {}
+                    "stuck" => self.end(number, run, Status::Exited(0)),
+                    "greedy" => self.end(number, run, Status::OverMemory { limit: 1 << 20 }),
                     _ => self.end(number, run, Status::CouldNotStart("no such program".into())),
                 }
             }
@@ -525,6 +672,26 @@ impl World {
                 }
                 None => self.end(number, run, Status::Exited(0)),
             },
+            (Work::Command(command), _) if command.arguments[0] == b"steps" => {
+                let all: u8 =
+                    std::str::from_utf8(&command.arguments[1]).expect("text").parse().expect("a number");
+                let large = command.arguments.len() > 2;
+                held.step += 1;
+                let (step, task) = (held.step, held.task);
+                *self.steps.entry((task, step)).or_default() += 1;
+                if step == all {
+                    return self.end(number, run, Status::Exited(0));
+                }
+                if !large {
+                    let state = Checkpoint::Inline(vec![step]).emit();
+                    self.happen(who, Coming::Fact(Fact::Checkpoint { run, state }));
+                } else if held.saving.is_none() {
+                    let item = item(step, 700_000);
+                    held.saving = Some((item, 0));
+                    self.happen(who, Coming::Fact(Fact::Large { run, item }));
+                }
+                self.happen_at(self.now + STEP, who, Coming::Step(run));
+            }
             (Work::Command(_), _) => self.kill(number),
             _ => self.end(number, run, Status::Exited(0)),
         }
@@ -585,6 +752,28 @@ impl World {
                 let result = Result { status, output, worker, number: attempt.number };
                 assert_eq!(self.results.insert(attempt.task, result), None, "J2: accepted twice");
             }
+            Event::Wanted { transfer, item, offset, octets } => {
+                assert!(offset + u64::from(octets) <= item.size);
+                let (now, read) = (self.now, vec![item.digest.0[0]; octets as usize]);
+                match (self.lost_input, &mut self.reads) {
+                    (Some(lost), _) if lost == item => {
+                        self.job.cannot_provide(now, item, "input 'x' changed")
+                    }
+                    (_, Some(reads)) => reads.push((transfer, read)),
+                    _ => self.job.provide(now, transfer, read),
+                }
+            }
+            Event::Save { transfer, item, .. } => drop(self.saves.insert(transfer, (item, 0))),
+            Event::SavePart { transfer, octets } => {
+                let (item, received) = self.saves.get_mut(&transfer).expect("announced");
+                assert!(octets.iter().all(|octet| *octet == item.digest.0[0]));
+                *received += octets.len() as u64;
+                let (now, done) = (self.now, *received == item.size);
+                self.job.kept(now, transfer, octets.len() as u32);
+                if done {
+                    self.job.saved(now, transfer);
+                }
+            }
             Event::Failed { task, cause } => {
                 assert_eq!(self.failed.insert(task, cause), None);
             }
@@ -596,6 +785,9 @@ impl World {
         }
     }
 }
+
+/// How long a step of a command with checkpoints takes: longer than the service waits before it gives a cookie away.
+const STEP: Duration = Duration::from_millis(150);
 
 /// How long a row of a tile takes.
 const ROW: Duration = Duration::from_millis(1);

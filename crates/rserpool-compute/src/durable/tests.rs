@@ -1,0 +1,198 @@
+//! What a durable job asks of its disk, and in which order. (What becomes of it in a world that crashes is tried in the
+//! simulator, with workers and real losses.)
+
+use super::*;
+use crate::journal::Reader;
+use crate::protocol::JobId;
+use rserpool::{Endpoint, PoolHandle, user};
+
+/// A job without anybody to talk to, and what it asked of its disk.
+struct Desk {
+    job: DurableJob,
+    now: Time,
+    journal: Vec<u8>,
+    marks: Vec<(File, u64)>,
+    told: Vec<Event>,
+    /// Links it wished for: it looks for workers.
+    opened: usize,
+}
+
+fn config() -> job::Config {
+    let registrar = Endpoint::tcp("10.0.0.1:3863".parse().expect("an address"));
+    let handle = PoolHandle::new("compute").expect("legal");
+    job::Config::new(user::Config::new(vec![registrar]), handle, JobId([7; 16]))
+}
+
+fn echo() -> Work {
+    Work::Echo(b"x".to_vec())
+}
+
+impl Desk {
+    fn with(job: DurableJob) -> Self {
+        let mut desk = Self { job, now: Time::ZERO, journal: vec![], marks: vec![], told: vec![], opened: 0 };
+        desk.settle();
+        desk
+    }
+
+    fn new() -> Self {
+        Self::with(DurableJob::begin(config(), b"about", 5, Random::from_seed(1)))
+    }
+
+    fn settle(&mut self) {
+        while let Some(wish) = self.job.poll() {
+            match wish {
+                Output::Event(Event::Disk(Wish::Append { file: File::Journal, octets })) => {
+                    self.journal.extend(octets);
+                }
+                Output::Event(Event::Disk(Wish::Sync { file, mark })) => self.marks.push((file, mark)),
+                Output::Event(event) => self.told.push(event),
+                Output::Open { .. } => self.opened += 1,
+                _ => {}
+            }
+        }
+        self.job.check();
+    }
+
+    fn call<R>(&mut self, call: impl FnOnce(&mut DurableJob, Time) -> R) -> R {
+        let result = call(&mut self.job, self.now);
+        self.settle();
+        result
+    }
+
+    /// The disk has done everything it was asked for.
+    fn stores(&mut self) {
+        for (_, mark) in std::mem::take(&mut self.marks) {
+            self.call(|job, now| job.stored(now, mark));
+        }
+    }
+
+    fn entries(&self) -> (Vec<Entry>, Reader) {
+        let mut reader = Reader::default();
+        reader.push(&self.journal);
+        let entries = std::iter::from_fn(|| reader.entry().expect("our own")).collect();
+        (entries, reader)
+    }
+}
+
+fn task(number: u64) -> Entry {
+    Entry::Task { task: TaskId(number), input: vec![number as u8] }
+}
+
+#[test]
+fn nobody_is_looked_for_before_the_input_is_safe() {
+    let mut desk = Desk::new();
+    desk.call(|job, now| job.submit(now, TaskId(1), &[1], &echo())).expect("taken");
+    assert_eq!((desk.opened, desk.marks.len()), (0, 1), "the header comes first");
+    desk.stores();
+    assert_eq!((desk.opened, desk.entries().0), (0, vec![Entry::Life { time: 5 }, task(1)]));
+    desk.stores();
+    assert_eq!(desk.opened, 1);
+}
+
+#[test]
+fn one_sync_is_under_way_at_a_time_and_what_gathers_goes_with_the_next() {
+    let mut desk = Desk::new();
+    for number in 1..=100 {
+        desk.call(|job, now| job.submit(now, TaskId(number), &[number as u8], &echo())).expect("taken");
+    }
+    desk.call(DurableJob::finish);
+    assert_eq!(desk.marks, [(File::Journal, 1)]);
+    desk.stores();
+    assert_eq!(desk.marks, [(File::Journal, 2)]);
+    let (entries, _) = desk.entries();
+    assert_eq!(entries.len(), 102);
+    assert_eq!(entries.last(), Some(&Entry::InputEnd));
+    desk.stores();
+    assert_eq!(desk.marks, []);
+    assert_eq!(desk.job.job().unfinished(), 100);
+}
+
+#[test]
+fn what_was_printed_goes_along_or_is_flushed() {
+    let mut desk = Desk::new();
+    desk.stores();
+    desk.call(|job, now| job.printed(now, 3));
+    assert_eq!(desk.marks, [], "it does not need a sync of its own");
+    desk.call(DurableJob::flush);
+    assert_eq!((desk.marks.len(), desk.told.len()), (1, 0));
+    desk.stores();
+    assert_eq!(desk.told, [Event::Flushed]);
+    assert_eq!(desk.entries().0.last(), Some(&Entry::Printed { count: 3 }));
+}
+
+#[test]
+fn the_next_life_makes_safe_what_it_believes_and_counts_on() {
+    let mut desk = Desk::new();
+    for number in [1, 2] {
+        desk.call(|job, now| job.submit(now, TaskId(number), &[number as u8], &echo())).expect("taken");
+    }
+    desk.stores();
+    let (entries, reader) = desk.entries();
+    let mut state = State::default();
+    entries.iter().for_each(|entry| state.apply(entry));
+    assert_eq!((state.unfinished(), state.attempts()), (2, 65_536));
+    let resumed = DurableJob::resume(config(), state, reader.writer(), 100, 6, Random::from_seed(2));
+    let mut next = Desk { journal: desk.journal.clone(), ..Desk::with(resumed) };
+    // (The first wishes came before the octets of the former life were put in front.)
+    assert_eq!(next.marks, [(File::Outputs, 1), (File::Journal, 2)]);
+    next.call(|job, now| job.again(now, TaskId(1), &echo())).expect("taken");
+    next.call(|job, now| job.again(now, TaskId(2), &echo())).expect("taken");
+    let last = next.call(|job, now| job.submit(now, TaskId(2), &[2], &echo()));
+    assert_eq!(last, Err(SubmitError::NotIncreasing { last: TaskId(2) }));
+    assert_eq!(next.opened, 0);
+    // The sync under way began before they came; they go with the next.
+    next.stores();
+    assert_eq!(next.job.job().unfinished(), 0);
+    next.stores();
+    assert_eq!(next.job.job().unfinished(), 2);
+    assert_eq!(next.opened, 1);
+}
+
+#[test]
+fn a_job_is_cancelled_when_that_is_in_the_journal_and_nothing_is_started_from_then_on() {
+    let mut desk = Desk::new();
+    desk.stores();
+    desk.call(|job, now| job.submit(now, TaskId(1), &[1], &echo())).expect("taken");
+    desk.call(DurableJob::cancel_all);
+    assert_eq!(desk.told, []);
+    desk.stores();
+    desk.stores();
+    assert_eq!(desk.told, [Event::AllCancelled]);
+    assert_eq!(desk.entries().0[1..], [task(1), Entry::CancelAll]);
+    assert_eq!((desk.opened, desk.job.job().unfinished()), (0, 0));
+    let late = desk.call(|job, now| job.submit(now, TaskId(2), &[2], &echo()));
+    assert_eq!(late, Err(SubmitError::Finished));
+}
+
+#[test]
+fn a_disk_that_fails_is_told_once_and_asked_for_nothing_more() {
+    let mut desk = Desk::new();
+    desk.call(|job, now| job.submit(now, TaskId(1), &[1], &echo())).expect("taken");
+    desk.call(|job, now| job.disk_failed(now, "No space left".into()));
+    desk.call(|job, now| job.disk_failed(now, "No space left".into()));
+    assert_eq!(desk.told, [Event::Stopped { why: "No space left".into() }]);
+    desk.marks.clear();
+    desk.call(DurableJob::finish);
+    desk.call(|job, now| job.printed(now, 1));
+    desk.call(DurableJob::flush);
+    desk.call(|job, now| job.stored(now, 1));
+    assert_eq!((desk.marks.len(), desk.told.len(), desk.opened), (0, 1, 0));
+}
+
+#[test]
+fn a_full_job_counts_what_waits_for_the_disk() {
+    let mut small = config();
+    small.tasks_max = 2;
+    let mut desk = Desk::with(DurableJob::begin(small, b"", 5, Random::from_seed(1)));
+    let submit = |desk: &mut Desk, number| {
+        desk.call(|job, now| job.submit(now, TaskId(number), &[number as u8], &echo()))
+    };
+    submit(&mut desk, 1).expect("room");
+    submit(&mut desk, 2).expect("room");
+    assert_eq!(submit(&mut desk, 3), Err(SubmitError::Full));
+    desk.call(|job, now| job.cancel(now, TaskId(1)));
+    desk.stores();
+    desk.stores();
+    assert!(desk.call(|job, now| job.cancel(now, TaskId(1))));
+    assert_eq!(desk.told, [Event::Room]);
+}
