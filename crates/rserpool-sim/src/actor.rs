@@ -1,15 +1,20 @@
-//! Who lives on the hosts: registrars, elements and customers, the real code, each behind the same thin skin.
+//! Who lives on the hosts: registrars, elements and customers, workers and clients, the real code, each behind the same
+//! thin skin.
 //!
 //! The skin does nothing, unless a test wants to see a check fire: then a [`Tamper`] sits in it and changes what the
 //! node is told or wishes, as a mistake in its code would.
 
 use crate::adder::{Adder, NoWish};
+use crate::client::{Client, Said as ClientSaid};
 use crate::customer::{Customer, Said as CustomerSaid};
-use rserpool::{Input, Node, Output, PoolElement, Registrar, Time, element, registrar};
+use crate::worker::{Said as WorkerSaid, Worker};
+use rserpool::{
+    ElementId, Input, Node, Output, PoolElement, Registrar, RegistrarId, Time, element, registrar,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// One of the three kinds of nodes.
+/// One of the kinds of nodes.
 pub enum Machine {
     /// A registrar.
     Registrar(Box<Registrar>),
@@ -17,10 +22,14 @@ pub enum Machine {
     Element(Box<PoolElement<Adder>>),
     /// A user that has sums added up.
     Customer(Box<Customer>),
+    /// An element that runs tasks.
+    Worker(Box<Worker>),
+    /// A user that has tasks run.
+    Client(Box<Client>),
 }
 
 /// What a node tells its application.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Said {
     /// A registrar.
     Registrar(registrar::Event),
@@ -28,6 +37,10 @@ pub enum Said {
     Element(element::Event<NoWish>),
     /// A customer.
     Customer(CustomerSaid),
+    /// A worker.
+    Worker(WorkerSaid),
+    /// A client.
+    Client(ClientSaid),
 }
 
 /// A wish of any of them.
@@ -39,6 +52,8 @@ impl Machine {
             Self::Registrar(node) => node.handle(now, input),
             Self::Element(node) => node.handle(now, input),
             Self::Customer(node) => node.handle(now, input),
+            Self::Worker(node) => node.handle(now, input),
+            Self::Client(node) => node.handle(now, input),
         }
     }
 
@@ -47,6 +62,8 @@ impl Machine {
             Self::Registrar(node) => Some(with(node.poll()?, Said::Registrar)),
             Self::Element(node) => Some(with(node.poll()?, Said::Element)),
             Self::Customer(node) => Some(with(node.poll()?, Said::Customer)),
+            Self::Worker(node) => Some(with(node.poll()?, Said::Worker)),
+            Self::Client(node) => Some(with(node.poll()?, Said::Client)),
         }
     }
 
@@ -55,6 +72,8 @@ impl Machine {
             Self::Registrar(node) => node.deadline(),
             Self::Element(node) => node.deadline(),
             Self::Customer(node) => node.deadline(),
+            Self::Worker(node) => node.deadline(),
+            Self::Client(node) => node.deadline(),
         }
     }
 }
@@ -67,6 +86,21 @@ fn with<A, B>(wish: Output<A>, say: impl FnOnce(A) -> B) -> Output<B> {
         Output::Close { link, how } => Output::Close { link, how },
         Output::Announce { channel, bytes } => Output::Announce { channel, bytes },
         Output::Event(event) => Output::Event(say(event)),
+    }
+}
+
+/// An element as registrars see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its identifier.
+    pub id: ElementId,
+    /// The registrar it takes for its home.
+    pub home: Option<RegistrarId>,
+}
+
+impl Member {
+    fn of<S: rserpool::Service>(element: &PoolElement<S>) -> Self {
+        Self { id: element.id(), home: element.home() }
     }
 }
 
@@ -123,6 +157,39 @@ impl Actor {
     pub fn customer(&self) -> Option<&Customer> {
         match &self.machine {
             Machine::Customer(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The worker, if it is one.
+    pub fn worker(&self) -> Option<&Worker> {
+        match &self.machine {
+            Machine::Worker(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The client, if it is one.
+    pub fn client(&self) -> Option<&Client> {
+        match &self.machine {
+            Machine::Client(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The identifier by which it is greeted; 0: anybody may have been meant.
+    pub fn own(&self) -> u32 {
+        match &self.machine {
+            Machine::Registrar(node) => node.id().0,
+            _ => self.member().map_or(0, |member| member.id.0),
+        }
+    }
+
+    /// What registrars have to do with, if it is an element of whatever pool.
+    pub fn member(&self) -> Option<Member> {
+        match &self.machine {
+            Machine::Element(node) => Some(Member::of(node)),
+            Machine::Worker(node) => Some(Member::of(node.element())),
             _ => None,
         }
     }

@@ -1,9 +1,11 @@
 //! What happened how often: a swarm in which something never happened has not tested it.
 
 use crate::actor::Said;
+use crate::client::Said as ClientSaid;
 use crate::customer::Said as CustomerSaid;
 use crate::net::Step;
 use rserpool::{Output, registrar, user};
+use rserpool_compute::job::{self, Event};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -34,11 +36,29 @@ pub enum Fault {
     Contrary,
     /// A cookie was falsified on its way.
     Forgery,
+    /// A worker was told to drain.
+    Drain,
+    /// A task killed its worker.
+    Poison,
+    /// A client cancelled a task.
+    Cancel,
+    /// An old cookie was shown in place of the last.
+    StaleCookie,
+    /// A cookie of another job was shown.
+    ForeignCookie,
+    /// The process of a client died; its disk kept what was written.
+    ClientCrash,
+    /// The host of a client lost its power, and what its disk had not synced.
+    PowerLoss,
+    /// The disk of a client was full.
+    FullDisk,
+    /// The disk of a client was slow.
+    SlowDisk,
 }
 
 impl Fault {
-    /// All kinds, in order.
-    pub const ALL: [Self; 12] = [
+    /// The kinds of every world, in order.
+    pub const OF_ALL: [Self; 12] = [
         Self::Crash,
         Self::Vanish,
         Self::Pause,
@@ -51,6 +71,19 @@ impl Fault {
         Self::Change,
         Self::Contrary,
         Self::Forgery,
+    ];
+
+    /// The kinds that only worlds with jobs have.
+    pub const OF_JOBS: [Self; 9] = [
+        Self::Drain,
+        Self::Poison,
+        Self::Cancel,
+        Self::StaleCookie,
+        Self::ForeignCookie,
+        Self::ClientCrash,
+        Self::PowerLoss,
+        Self::FullDisk,
+        Self::SlowDisk,
     ];
 }
 
@@ -69,6 +102,15 @@ impl fmt::Display for Fault {
             Self::Change => "asked fail-overs",
             Self::Contrary => "contrary elements",
             Self::Forgery => "forged cookies",
+            Self::Drain => "drains",
+            Self::Poison => "poisoned workers",
+            Self::Cancel => "cancellations",
+            Self::StaleCookie => "stale cookies",
+            Self::ForeignCookie => "foreign cookies",
+            Self::ClientCrash => "client crashes",
+            Self::PowerLoss => "power losses",
+            Self::FullDisk => "full disks",
+            Self::SlowDisk => "slow disks",
         })
     }
 }
@@ -92,6 +134,12 @@ pub struct Counts {
     pub accepted: u64,
     /// Jobs done.
     pub jobs: u64,
+    /// What happened in jobs, those that are not over excepted.
+    pub tasks: job::Counts,
+    /// Writes cut in two by a loss of power.
+    pub torn: u64,
+    /// Clients that went on with a job.
+    pub resumed: u64,
     /// Facts told to nodes.
     pub steps: u64,
 }
@@ -119,6 +167,11 @@ impl Counts {
                 Said::Customer(CustomerSaid::Accepted { .. }) => self.accepted += 1,
                 Said::Customer(CustomerSaid::Discarded { .. }) => self.duplicates += 1,
                 Said::Customer(CustomerSaid::Finished { .. }) => self.jobs += 1,
+                Said::Client(ClientSaid::Recovered { .. }) => self.resumed += 1,
+                Said::Client(ClientSaid::Job(Event::Finished(counts))) => {
+                    self.jobs += 1;
+                    add_tasks(&mut self.tasks, counts);
+                }
                 _ => {}
             }
         }
@@ -137,19 +190,46 @@ impl Counts {
         self.accepted += other.accepted;
         self.jobs += other.jobs;
         self.steps += other.steps;
+        self.torn += other.torn;
+        self.resumed += other.resumed;
+        add_tasks(&mut self.tasks, &other.tasks);
     }
 
     /// Everything that must happen in a swarm, by name, in the order of the summary.
     pub fn table(&self) -> Vec<(String, u64)> {
-        let faults =
-            Fault::ALL.iter().map(|fault| (fault.to_string(), self.faults.get(fault).copied().unwrap_or(0)));
+        let kinds = Fault::OF_ALL.iter().chain(&Fault::OF_JOBS);
+        let faults = kinds.map(|fault| (fault.to_string(), self.faults.get(fault).copied().unwrap_or(0)));
         let rest = [
             ("takeovers", self.takeovers),
             ("contested takeovers", self.contested),
             ("heals", self.heals),
             ("fail-overs", self.failovers),
             ("duplicates", self.duplicates),
+            ("tasks accepted", self.tasks.accepted),
+            ("given up", self.tasks.failed),
+            ("lost workers", self.tasks.failovers),
+            ("late results", self.tasks.late),
+            ("repeated executions", self.tasks.repeated),
+            ("continued executions", self.tasks.continued),
+            ("backups", self.tasks.backups),
+            ("torn writes", self.torn),
+            ("resumed jobs", self.resumed),
         ];
         faults.chain(rest.map(|(name, count)| (name.to_owned(), count))).collect()
     }
+}
+
+fn add_tasks(to: &mut job::Counts, other: &job::Counts) {
+    to.submitted += other.submitted;
+    to.accepted += other.accepted;
+    to.succeeded += other.succeeded;
+    to.failed += other.failed;
+    to.cancelled += other.cancelled;
+    to.started += other.started;
+    to.repeated += other.repeated;
+    to.continued += other.continued;
+    to.backups += other.backups;
+    to.failovers += other.failovers;
+    to.late += other.late;
+    to.octets += other.octets;
 }

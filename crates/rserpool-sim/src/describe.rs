@@ -3,6 +3,8 @@
 use rserpool::link::Frame;
 use rserpool::wire::{asap, enrp};
 use rserpool::{Channel, Ppid};
+use rserpool_compute::Cookie;
+use rserpool_compute::protocol::{self, Frames, PPID};
 
 /// A message of a link.
 pub fn message(ppid: Ppid, bytes: &[u8]) -> String {
@@ -14,6 +16,7 @@ pub fn message(ppid: Ppid, bytes: &[u8]) -> String {
             Some(Frame::Pong(_)) => "Pong".into(),
             None => unreadable(bytes),
         },
+        PPID => tasks(bytes),
         Ppid(other) => format!("{} octets of {other:#x}: {}", bytes.len(), hex(bytes, 24)),
     }
 }
@@ -56,11 +59,48 @@ fn asap_message(bytes: &[u8]) -> String {
         Ok(M::EndpointKeepAliveAck { handle, element }) => format!("EndpointKeepAliveAck {handle} {element}"),
         Ok(M::EndpointUnreachable { handle, element }) => format!("EndpointUnreachable {handle} {element}"),
         Ok(M::ServerAnnounce { server, .. }) => format!("ServerAnnounce {server}"),
-        Ok(M::Cookie { cookie }) => format!("Cookie {}", hex(&cookie, 48)),
-        Ok(M::CookieEcho { cookie }) => format!("CookieEcho {}", hex(&cookie, 48)),
+        Ok(M::Cookie { cookie }) => format!("Cookie {}", cookie_text(&cookie)),
+        Ok(M::CookieEcho { cookie }) => format!("CookieEcho {}", cookie_text(&cookie)),
         Ok(other) => format!("{other:?}"),
         Err(_) => unreadable(bytes),
     }
+}
+
+/// How far which attempts had come, if it is a cookie of the task service; else its octets.
+fn cookie_text(cookie: &[u8]) -> String {
+    let Ok(Cookie { job, sequence, entries }) = Cookie::verify(cookie) else { return hex(cookie, 48) };
+    let entries = entries.iter().map(|entry| match entry.state.is_empty() {
+        true => entry.attempt.to_string(),
+        false => format!("{} at {} in state {}", entry.attempt, entry.octets, hex(&entry.state, 8)),
+    });
+    format!("{sequence} of job {}: {}", hex(&job.0, 4), entries.collect::<Vec<_>>().join(", "))
+}
+
+/// The frames of a message of the task protocol, separated by semicolons.
+fn tasks(bytes: &[u8]) -> String {
+    use protocol::Frame as F;
+    let frames = Frames::of(bytes).map(|frame| match frame {
+        Ok(F::Hello { job, .. }) => format!("Hello of job {}", hex(&job.0, 4)),
+        Ok(F::Task { attempt, continues: 0, .. }) => format!("Task {attempt}"),
+        Ok(F::Task { attempt, continues, .. }) => format!("Task {attempt} continues #{continues}"),
+        Ok(F::Window { attempt, octets }) => format!("Window {attempt} {octets}"),
+        Ok(F::Ack { attempt }) => format!("Ack {attempt}"),
+        Ok(F::Cancel { attempt }) => format!("Cancel {attempt}"),
+        Ok(F::Adopt { attempt }) => format!("Adopt {attempt}"),
+        Ok(F::Holds { attempt }) => format!("Holds {attempt}"),
+        Ok(F::Recall { attempt }) => format!("Recall {attempt}"),
+        Ok(F::Welcome { slots, credit, .. }) => format!("Welcome {slots} slots, credit {credit}"),
+        Ok(F::Started { attempt, of: 0, .. }) => format!("Started {attempt}"),
+        Ok(F::Started { attempt, of, from }) => format!("Started {attempt} from #{of} at {from}"),
+        Ok(F::Lineage { cookie }) => format!("Lineage {}", cookie_text(&cookie)),
+        Ok(F::Output { attempt, offset, octets, .. }) => {
+            format!("Output {attempt} at {offset}: {} octets", octets.len())
+        }
+        Ok(F::Result { attempt, status, octets }) => format!("Result {attempt} {status}, {octets} octets"),
+        Ok(other) => format!("{other:?}"),
+        Err(error) => format!("no frame: {error}"),
+    });
+    frames.collect::<Vec<_>>().join("; ")
 }
 
 fn enrp_message(bytes: &[u8]) -> String {

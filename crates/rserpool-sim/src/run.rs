@@ -48,7 +48,9 @@ pub fn run_plan(plan: &Plan) -> Outcome {
     let mut world = World::new(plan.scope.clone())
         .registrars(plan.registrars)
         .elements(plan.elements)
-        .customers(plan.customers);
+        .customers(plan.customers)
+        .workers(plan.workers)
+        .clients(plan.clients);
     chaos(&mut world, plan);
     healing(&mut world, plan);
     work(&mut world, plan);
@@ -82,6 +84,8 @@ fn host(world: &World, who: Who) -> HostId {
         Who::Registrar(number) => world.roster().registrars[number],
         Who::Element(number) => world.roster().elements[number],
         Who::Customer(number) => world.roster().customers[number],
+        Who::Worker(number) => world.roster().workers[number],
+        Who::Client(number) => world.roster().clients[number],
     }
 }
 
@@ -109,29 +113,43 @@ fn perform(world: &mut World, act: &Act) {
         Act::Change(number) => world.changes_element(host(world, Who::Customer(number))),
         Act::Contrary => world.contradicts(),
         Act::Silence => world.silences(),
-        Act::Forge(number) => world.forges_cookie(host(world, Who::Element(number))),
+        Act::Forge(who) => world.forges_cookie(host(world, who)),
+        Act::Drain(number) => world.drains(host(world, Who::Worker(number))),
+        Act::Cancel(number) => world.cancels(host(world, Who::Client(number))),
+        Act::FillDisk(number, left) => world.fills_disk(host(world, Who::Client(number)), left),
+        Act::SlowDisk(number, times) => world.slows_disk(host(world, Who::Client(number)), times),
+        Act::OldCookie(number, foreign) => {
+            world.shows_old_cookie(host(world, Who::Worker(number)), foreign);
+        }
     }
 }
 
-/// Everything is made whole. Some of the dead stay dead, but somebody of each role lives, and every customer does.
+/// Everything is made whole. Some of the dead stay dead, but somebody of each role lives, and every customer and client
+/// does.
 fn healing(world: &mut World, plan: &Plan) {
     world.heals_all();
     world.silences();
     let mut random = Random::from_seed(plan.scope.seed ^ 0x6865_616c);
+    for client in world.roster().clients.clone() {
+        world.fills_disk(client, None);
+        world.slows_disk(client, 1);
+    }
     for host in world.net().hosts().collect::<Vec<_>>() {
         world.resume(host);
         if world.roster().contrary.contains(&host) {
             continue;
         }
-        if world.roster().customers.contains(&host) || random.one_in(2) {
+        let asks = world.roster().customers.contains(&host) || world.roster().clients.contains(&host);
+        if asks || random.one_in(2) {
             world.revives(host);
         }
     }
-    for of in [world.roster().registrars.clone(), world.roster().elements.clone()] {
+    let roster = world.roster().clone();
+    for of in [roster.registrars, roster.elements, roster.workers] {
         let serves = |world: &World, host: &HostId| {
             world.net().state(*host) == State::Running && !world.roster().leaving.contains(host)
         };
-        if of.iter().any(|host| serves(world, host)) {
+        if of.is_empty() || of.iter().any(|host| serves(world, host)) {
             continue;
         }
         // One that left the pool comes back as a new process.
@@ -141,15 +159,11 @@ fn healing(world: &mut World, plan: &Plan) {
     }
 }
 
-/// Runs until the customers are content. That they make progress is a promise of its own (S5); the end is only in case
-/// that check is broken itself.
+/// Runs until customers and clients are content. That they make progress is a promise of its own (S5, J3); the end is only
+/// in case that check is broken itself.
 fn work(world: &mut World, plan: &Plan) {
     let bound = plan.chaos * 20 + Duration::from_secs(600);
-    let content = |world: &World| {
-        let mut all = world.roster().customers.iter().filter_map(|host| world.net().node(*host)?.customer());
-        all.all(|customer| customer.is_content())
-    };
-    let done = world.runs_until_or(bound, content);
+    let done = world.runs_until_or(bound, World::all_content);
     assert!(done || world.violation().is_some(), "the work never ends, and no check noticed");
 }
 

@@ -16,10 +16,14 @@
 use crate::actor::{Actor, Machine, Said};
 use crate::adder::{Adder, Pace};
 use crate::check::{Checks, Violation};
+use crate::client::{Client, Said as ClientSaid};
 use crate::count::{Counts, Fault};
 use crate::customer::{Customer, Demand};
+use crate::disk::Shared;
+use crate::errand::Toil;
 use crate::mutation::Mutation;
-use crate::net::{self, Ears, HostId, Net, State, Step, Trace};
+use crate::net::{self, Ears, Forger, HostId, Net, State, Step, Trace};
+use crate::worker::{Said as WorkerSaid, Worker};
 use rserpool::registrar::Arbitration;
 use rserpool::wire::asap::Message;
 use rserpool::wire::parameter::{Transport, TransportUse};
@@ -27,6 +31,9 @@ use rserpool::{
     Channel, Door, Endpoint, Load, Output, Policy, PoolElement, PoolHandle, PoolUser, Ppid, Protocol, Random,
     Registrar, Time, Timing, element, registrar, user,
 };
+use rserpool_compute::protocol::JobId;
+use rserpool_compute::{Cookie, TaskService, job, service};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -62,6 +69,8 @@ pub struct Scope {
     pub pace: Pace,
     /// What customers want.
     pub demand: Demand,
+    /// How clients and workers of the compute pool are.
+    pub toil: Toil,
     /// A mistake built into the world, for tests that want to see a check fire.
     pub mutation: Option<Mutation>,
     /// How long each node makes the mistake, from its first fact on.
@@ -95,6 +104,7 @@ impl Scope {
                 heartbeat: true,
                 careless: false,
             },
+            toil: Toil::default(),
             mutation: None,
             mistaken_for: Duration::MAX,
             trace_lines: 400,
@@ -126,6 +136,10 @@ pub struct Roster {
     pub elements: Vec<HostId>,
     /// Customers.
     pub customers: Vec<HostId>,
+    /// Workers: elements of the compute pool.
+    pub workers: Vec<HostId>,
+    /// Clients: users of the compute pool.
+    pub clients: Vec<HostId>,
     /// Elements that were asked to leave the pool and may not be missed any more.
     pub leaving: Vec<HostId>,
     /// When an element was last asked to leave, or to be chosen differently.
@@ -143,13 +157,20 @@ pub struct World {
     checks: Checks,
     counts: Counts,
     violation: Option<Violation>,
+    /// Hosts whose processes are started again by themselves, and when.
+    revivals: BTreeMap<(Time, HostId), ()>,
+    /// The disks of clients that keep a journal.
+    disks: BTreeMap<HostId, Shared>,
+    /// The last cookies of the task service that were given away, oldest first.
+    cookies: Vec<(JobId, Vec<u8>)>,
 }
 
 impl World {
     /// A world without anybody in it.
     pub fn new(scope: Scope) -> Self {
         let mut random = Random::from_seed(scope.seed);
-        let net = Net::new(random.fork(), scope.net.clone(), Trace::keeping(scope.trace_lines));
+        let mut net = Net::new(random.fork(), scope.net.clone(), Trace::keeping(scope.trace_lines));
+        net.identify(Actor::own);
         Self {
             checks: Checks::all(&scope),
             scope,
@@ -158,6 +179,9 @@ impl World {
             roster: Roster::default(),
             counts: Counts::default(),
             violation: None,
+            revivals: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            cookies: Vec::new(),
         }
     }
 
@@ -189,6 +213,28 @@ impl World {
         for _ in 0..count {
             let host = self.net.host(format!("customer-{}", self.roster.customers.len() + 1));
             self.roster.customers.push(host);
+            self.start(host);
+        }
+        self
+    }
+
+    /// Adds this many workers.
+    #[must_use]
+    pub fn workers(mut self, count: usize) -> Self {
+        for _ in 0..count {
+            let host = self.net.host(format!("worker-{}", self.roster.workers.len() + 1));
+            self.roster.workers.push(host);
+            self.start(host);
+        }
+        self
+    }
+
+    /// Adds this many clients, each with a job.
+    #[must_use]
+    pub fn clients(mut self, count: usize) -> Self {
+        for _ in 0..count {
+            let host = self.net.host(format!("client-{}", self.roster.clients.len() + 1));
+            self.roster.clients.push(host);
             self.start(host);
         }
         self
@@ -236,6 +282,10 @@ impl World {
             self.registrar_at(host, random)
         } else if self.roster.customers.contains(&host) {
             self.customer_at(random)
+        } else if self.roster.workers.contains(&host) {
+            self.worker_at(host, random)
+        } else if self.roster.clients.contains(&host) {
+            self.client_at(host, random)
         } else {
             self.element_at(host, random)
         };
@@ -268,26 +318,66 @@ impl World {
     }
 
     fn element_at(&self, host: HostId, random: Random) -> (Machine, Ears) {
+        let policy = match self.roster.elements.iter().position(|other| *other == host) {
+            Some(number) => self.scope.policy_of(number),
+            None if self.scope.policy == Policy::Random => Policy::RoundRobin,
+            None => Policy::Random,
+        };
+        let config = self.element_config(host, self.scope.demand.handle, policy);
+        let service = Adder::new(self.scope.pace);
+        (Machine::Element(Box::new(PoolElement::new(config, service, random))), self.element_ears())
+    }
+
+    fn worker_at(&self, host: HostId, random: Random) -> (Machine, Ears) {
+        let toil = &self.scope.toil;
+        let number = self.roster.workers.iter().position(|other| *other == host).unwrap_or(0);
+        let slots = toil.slots_of(number);
+        let config = self.element_config(host, toil.handle, toil.policy.clone());
+        let name = self.net.name(host).to_owned();
+        let mut settings = service::Config { slots, name, ..service::Config::default() };
+        if let Some(mutation) = self.scope.mutation {
+            mutation.misconfigures_service(&mut settings);
+        }
+        let element = PoolElement::new(config, TaskService::new(settings), random);
+        (Machine::Worker(Box::new(Worker::new(element, toil.clone(), slots))), self.element_ears())
+    }
+
+    fn element_config(&self, host: HostId, handle: PoolHandle, policy: Policy) -> element::Config {
         let address = self.net.address(host);
         let transport_use = TransportUse::DataAndControl;
         let transport = match self.scope.sessions {
             Protocol::Sctp => Transport::Sctp { port: SERVICE_PORT, transport_use, addresses: vec![address] },
             Protocol::Tcp => Transport::Tcp { port: SERVICE_PORT, transport_use, address },
         };
-        let policy = match self.roster.elements.iter().position(|other| *other == host) {
-            Some(number) => self.scope.policy_of(number),
-            None if self.scope.policy == Policy::Random => Policy::RoundRobin,
-            None => Policy::Random,
-        };
-        let mut config =
-            element::Config::new(self.scope.demand.handle, policy, transport, self.known_registrars());
+        let mut config = element::Config::new(handle, policy, transport, self.known_registrars());
         // Whatever it is configured for, it may find a registrar's TCP endpoint in an announcement.
         config.asap_tcp = Some(SocketAddr::new(address, ASAP_PORT));
         config.timing = self.scope.timing.clone();
-        let service = Adder::new(self.scope.pace);
+        config
+    }
+
+    fn element_ears(&self) -> Ears {
         let doors = vec![(Door::Asap, ASAP_PORT), (Door::Service, SERVICE_PORT)];
-        let ears = Ears { doors, channels: self.hears_announcements() };
-        (Machine::Element(Box::new(PoolElement::new(config, service, random))), ears)
+        Ears { doors, channels: self.hears_announcements() }
+    }
+
+    fn client_at(&mut self, host: HostId, mut random: Random) -> (Machine, Ears) {
+        let toil = &self.scope.toil;
+        let mut user = user::Config::new(self.known_registrars());
+        user.timing = self.scope.timing.clone();
+        let id = JobId((u128::from(random.next_u64()) << 64 | u128::from(random.next_u64())).to_be_bytes());
+        let mut config = job::Config::new(user, toil.handle, id);
+        config.backups = toil.backups;
+        config.deaths_max = toil.deaths_max;
+        let number = self.roster.clients.iter().position(|other| *other == host).unwrap_or(0) as u64;
+        let seed = Random::from_seed(self.scope.seed ^ number << 32).next_u64();
+        let toil = toil.clone();
+        let client = match toil.durable {
+            true => Client::on(self.disks.entry(host).or_default().clone(), config, toil, seed, random),
+            false => Client::new(config, toil, seed, random),
+        };
+        let ears = Ears { doors: Vec::new(), channels: self.hears_announcements() };
+        (Machine::Client(Box::new(client)), ears)
     }
 
     fn customer_at(&self, mut random: Random) -> (Machine, Ears) {
@@ -325,9 +415,19 @@ impl World {
         if self.violation.is_some() {
             return false;
         }
-        match self.net.step(until) {
+        let revival = self.revivals.first_key_value().map(|(&key, ())| key).filter(|(at, _)| *at <= until);
+        match self.net.step(revival.map_or(until, |(at, _)| at)) {
             Some(step) => {
                 self.watched(&step);
+                true
+            }
+            None if revival.is_some() => {
+                let ((at, host), ()) = self.revivals.pop_first().expect("seen above");
+                self.net.pass(at);
+                if matches!(self.net.state(host), State::Crashed | State::Vanished) {
+                    self.count(Fault::Join);
+                    self.start(host);
+                }
                 true
             }
             None => {
@@ -380,6 +480,36 @@ impl World {
         if answered && self.roster.contrary.contains(&step.host) {
             self.net.crash(step.host);
         }
+        for (_, wish) in &step.wishes {
+            match wish {
+                Output::Event(Said::Worker(WorkerSaid::Poisoned)) => {
+                    self.counts.fault(Fault::Poison);
+                    self.net.crash(step.host);
+                    // Somebody looks after workers and starts them again.
+                    let pause = Duration::from_millis(100 + self.random.below(1_000));
+                    self.revivals.insert((self.now() + pause, step.host), ());
+                }
+                Output::Event(Said::Worker(WorkerSaid::Gone) | Said::Client(ClientSaid::Stopped)) => {
+                    self.net.crash(step.host)
+                }
+                Output::Send { ppid: Ppid::ASAP, bytes, .. } if self.roster.workers.contains(&step.host) => {
+                    self.remember_cookie(bytes);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Keeps a cookie a worker gave away, in case it is to be shown out of place.
+    fn remember_cookie(&mut self, bytes: &[u8]) {
+        let Ok(Message::Cookie { cookie }) = Message::parse(bytes) else { return };
+        let Ok(Cookie { job, entries, .. }) = Cookie::verify(&cookie) else { return };
+        if entries.iter().any(|entry| !entry.state.is_empty()) {
+            if self.cookies.len() == 64 {
+                self.cookies.remove(0);
+            }
+            self.cookies.push((job, cookie));
+        }
     }
 
     // --- faults
@@ -387,7 +517,8 @@ impl World {
     /// A process dies; the transports of the others notice.
     pub fn crash(&mut self, host: HostId) {
         if self.net.node(host).is_some() {
-            self.counts.fault(Fault::Crash);
+            let client = self.roster.clients.contains(&host);
+            self.counts.fault(if client { Fault::ClientCrash } else { Fault::Crash });
             self.net.crash(host);
         }
     }
@@ -395,8 +526,15 @@ impl World {
     /// A host is gone without a word.
     pub fn vanish(&mut self, host: HostId) {
         if self.net.node(host).is_some() {
-            self.counts.fault(Fault::Vanish);
+            let client = self.roster.clients.contains(&host);
+            self.counts.fault(if client { Fault::PowerLoss } else { Fault::Vanish });
             self.net.vanish(host);
+            if let Some(disk) = self.disks.get(&host) {
+                let mut disk = disk.borrow_mut();
+                let torn = disk.torn();
+                disk.loses_power(&mut self.random);
+                self.counts.torn += disk.torn() - torn;
+            }
         }
     }
 
@@ -488,15 +626,70 @@ impl World {
     /// The next cookie that is echoed to this element is falsified on its way.
     pub fn forges_cookie(&mut self, host: HostId) {
         self.counts.fault(Fault::Forgery);
-        self.net.forge(host, |ppid, bytes| {
-            if ppid != Ppid::ASAP {
-                return None;
+        // The sum, or the sequence, becomes another one; version and length stay right.
+        self.net.forge(
+            host,
+            echo_forger(|mut cookie| cookie.get_mut(31).map(|octet| *octet ^= 1).map(|()| cookie)),
+        );
+    }
+
+    /// The next cookie that is echoed to this worker is replaced by an older one of the same job, or by one of another
+    /// job; without such a one it passes.
+    pub fn shows_old_cookie(&mut self, host: HostId, foreign: bool) {
+        self.counts.fault(if foreign { Fault::ForeignCookie } else { Fault::StaleCookie });
+        let kept = self.cookies.clone();
+        self.net.forge(
+            host,
+            echo_forger(move |cookie| {
+                let job = Cookie::verify(&cookie).ok()?.job;
+                kept.iter()
+                    .find(|(of, old)| (*of != job) == foreign && *old != cookie)
+                    .map(|(_, old)| old.clone())
+            }),
+        );
+    }
+
+    /// A worker drains: it finishes or hands over what it has, and leaves.
+    pub fn drains(&mut self, host: HostId) {
+        if self.net.state(host) != State::Running || self.roster.leaving.contains(&host) {
+            return;
+        }
+        self.counts.fault(Fault::Drain);
+        self.roster.leaving.push(host);
+        self.roster.changed = self.now();
+        self.call(host, |machine, now| {
+            if let Machine::Worker(worker) = machine {
+                worker.drain(now);
             }
-            let Ok(Message::CookieEcho { mut cookie }) = Message::parse(bytes) else { return None };
-            // The sum becomes another one; version and length stay right.
-            *cookie.get_mut(31)? ^= 1;
-            Some(Message::CookieEcho { cookie }.emit())
         });
+    }
+
+    /// A client cancels one of its tasks.
+    pub fn cancels(&mut self, host: HostId) {
+        self.counts.fault(Fault::Cancel);
+        self.call(host, |machine, now| {
+            if let Machine::Client(client) = machine {
+                client.cancel_one(now);
+            }
+        });
+    }
+
+    /// The disk of a client takes only so many octets more; with `None`, as many as one likes.
+    pub fn fills_disk(&mut self, host: HostId, left: Option<usize>) {
+        let Some(disk) = self.disks.get(&host) else { return };
+        if left.is_some() {
+            self.counts.fault(Fault::FullDisk);
+        }
+        disk.borrow_mut().leaves_room(left);
+    }
+
+    /// The disk of a client becomes so many times slower than usual.
+    pub fn slows_disk(&mut self, host: HostId, times: u32) {
+        let Some(disk) = self.disks.get(&host) else { return };
+        if times > 1 {
+            self.counts.fault(Fault::SlowDisk);
+        }
+        disk.borrow_mut().slows(times);
     }
 
     /// A customer asks for the whole pool.
@@ -562,6 +755,28 @@ impl World {
         self.net.node(self.roster.elements[number])?.element()
     }
 
+    /// The worker of this number, from 0, if its process lives.
+    pub fn worker(&self, number: usize) -> Option<&Worker> {
+        self.net.node(self.roster.workers[number])?.worker()
+    }
+
+    /// The client of this number, from 0. A test that asks for one that died is wrong.
+    pub fn client(&self, number: usize) -> &Client {
+        let node = self.net.node(self.roster.clients[number]).and_then(Actor::client);
+        node.expect("the test asks for a client that lives")
+    }
+
+    /// True once nobody wants anything any more.
+    pub fn all_content(&self) -> bool {
+        let nodes = |hosts: &[HostId]| hosts.iter().map(|host| self.net.node(*host)).collect::<Vec<_>>();
+        nodes(&self.roster.customers)
+            .into_iter()
+            .all(|node| node.and_then(Actor::customer).is_some_and(Customer::is_content))
+            && nodes(&self.roster.clients)
+                .into_iter()
+                .all(|node| node.and_then(Actor::client).is_some_and(Client::is_content))
+    }
+
     /// The host of the element that serves a customer now.
     pub fn serving(&self, customer: usize) -> Option<HostId> {
         let wanted = self.customer(customer).element()?;
@@ -580,7 +795,8 @@ impl World {
     /// True once every element that wants to be is known to every registrar.
     pub fn all_known(&self) -> bool {
         let living = |hosts: &[HostId]| hosts.iter().filter(|host| self.net.node(**host).is_some()).count();
-        let wanted = living(&self.roster.elements) - living(&self.roster.leaving);
+        let wanted =
+            living(&self.roster.elements) + living(&self.roster.workers) - living(&self.roster.leaving);
         let mut registrars =
             self.roster.registrars.iter().filter_map(|host| self.net.node(*host)?.registrar());
         registrars.all(|registrar| registrar.handlespace().len() == wanted)
@@ -602,4 +818,15 @@ impl World {
             panic!("seed {}: {violation}\n{}", self.scope.seed, self.story());
         }
     }
+}
+
+/// A forger that leaves everything alone but cookie echoes, and those for which `bend` has nothing better.
+fn echo_forger(mut bend: impl FnMut(Vec<u8>) -> Option<Vec<u8>> + 'static) -> Forger {
+    Box::new(move |ppid, bytes| {
+        if ppid != Ppid::ASAP {
+            return None;
+        }
+        let Ok(Message::CookieEcho { cookie }) = Message::parse(bytes) else { return None };
+        Some(Message::CookieEcho { cookie: bend(cookie)? }.emit())
+    })
 }

@@ -2,6 +2,8 @@
 //! the same world without the mistake, in which there is nothing to notice.
 
 use rserpool::{Load, Policy};
+use rserpool_compute::JobId;
+use rserpool_compute::job::{self, Backups};
 use rserpool_sim::mutation::{MUTATIONS, Mutation};
 use rserpool_sim::net::HostId;
 use rserpool_sim::world::{Scope, World};
@@ -15,6 +17,9 @@ fn story(mutation: Mutation, mistaken: bool, seed: u64, policy: Policy) -> World
     let mut scope = Scope::new(seed);
     scope.policy = policy;
     scope.demand.numbers = 150;
+    if is_of_jobs(mutation) {
+        toils(mutation, &mut scope);
+    }
     scope.mistaken_for = how_long(mutation, &scope);
     if mistaken {
         mutation.misleads(&mut scope);
@@ -36,6 +41,7 @@ fn story(mutation: Mutation, mistaken: bool, seed: u64, policy: Policy) -> World
         | Mutation::Credulous
         | Mutation::RepeatsAttempts
         | Mutation::AcceptsOld => a_serving_element_dies(world),
+        mutation if is_of_jobs(mutation) => a_job(mutation, world),
         _ => nothing_happens(world),
     }
 }
@@ -48,9 +54,93 @@ fn how_long(mutation: Mutation, scope: &Scope) -> Duration {
         Mutation::MisnamesHome => 2 * scope.timing.settled_max(delay, loss),
         Mutation::KeepsDead => 2 * scope.timing.element_gone_max(delay, loss),
         Mutation::DeafToPeers => 2 * scope.timing.resolvable_max(delay, loss),
+        Mutation::DeafToWelcome => 2 * idle_slot_max(scope),
         Mutation::LosesAnswers => 2 * scope.timing.progress_max(delay, scope.net.connect_give_up),
         _ => Duration::MAX,
     }
+}
+
+/// Mistakes in the world of jobs.
+fn is_of_jobs(mutation: Mutation) -> bool {
+    mutation >= Mutation::LosesResults
+}
+
+fn idle_slot_max(scope: &Scope) -> Duration {
+    let mut user = rserpool::user::Config::new(Vec::new());
+    user.timing = scope.timing.clone();
+    let config = job::Config::new(user, scope.toil.handle, JobId::default());
+    config.idle_slot_max(scope.net.delay_max, scope.net.connect_give_up, 2)
+}
+
+/// What is to be done in the story of a mistake.
+fn toils(mutation: Mutation, scope: &mut Scope) {
+    let toil = &mut scope.toil;
+    (toil.tasks, toil.think, toil.backups) = (60, Duration::from_millis(50), Backups::Never);
+    toil.slots_max = 1;
+    match mutation {
+        Mutation::BelievesDisk | Mutation::ReadsTooLittle | Mutation::SkipsOutputs => toil.durable = true,
+        Mutation::StaysListed | Mutation::Lingers => {
+            (toil.unit, toil.drain_deadline) = (8 * SECOND, 30 * SECOND);
+            toil.tasks = 20;
+        }
+        // It shows where output comes faster than what the client grants.
+        Mutation::WidensWindows => (toil.tasks, toil.unit) = (200, SECOND / 50),
+        Mutation::AcceptsLate => toil.unit = 2 * SECOND,
+        _ => {}
+    }
+}
+
+/// Two clients share two workers of one slot each; half-way something happens that shows the mistake.
+fn a_job(mutation: Mutation, world: World) -> World {
+    let mut world = world.registrars(2).workers(2).clients(2);
+    world.runs_until_or(10 * SECOND, World::all_known);
+    world.runs(5 * SECOND);
+    let (workers, clients) = (world.roster().workers.clone(), world.roster().clients.clone());
+    match mutation {
+        Mutation::AcceptsLate => {
+            for worker in workers {
+                world.pause(worker);
+                world.runs(6 * SECOND);
+                world.resume(worker);
+                world.runs(3 * SECOND);
+            }
+        }
+        Mutation::ReadsTooLittle | Mutation::SkipsOutputs => {
+            for client in clients.into_iter().cycle().take(8) {
+                world.vanish(client);
+                world.start(client);
+                world.runs(SECOND);
+            }
+        }
+        Mutation::AcceptsCancelled | Mutation::DeafToCancel => {
+            for client in clients.into_iter().cycle().take(40) {
+                world.cancels(client);
+                world.runs(SECOND / 10);
+            }
+        }
+        Mutation::BelievesDamage => {
+            for worker in workers.into_iter().cycle().take(8) {
+                world.roster().workers.clone().into_iter().for_each(|worker| world.forges_cookie(worker));
+                world.crash(worker);
+                world.runs(2 * SECOND);
+                world.start(worker);
+                world.runs(2 * SECOND);
+            }
+        }
+        Mutation::ChargesAll | Mutation::KeepsCookies => {
+            for worker in workers.into_iter().cycle().take(8) {
+                world.crash(worker);
+                world.runs(2 * SECOND);
+                world.start(worker);
+                world.runs(2 * SECOND);
+            }
+        }
+        Mutation::StaysListed | Mutation::Lingers => world.drains(workers[0]),
+        _ => {}
+    }
+    world.runs_until_or(120 * SECOND, World::all_content);
+    world.runs(SECOND);
+    world
 }
 
 fn everybody(world: World) -> World {
@@ -172,10 +262,10 @@ fn broken(mutation: Mutation, mistaken: bool, seed: u64, policy: &Policy) -> Opt
 }
 
 /// The story without the mistake keeps every promise; with it, exactly this one is broken, in every world in which the
-/// mistake matters, and it matters in at least one of a few.
+/// mistake matters, and it matters in at least one of these: who wins a contest, only where two begin within one delay.
 fn is_noticed_in(mutation: Mutation, id: &str, policy: &Policy) {
     let mut found = BTreeSet::new();
-    for seed in 1..=8 {
+    for seed in 1..=40 {
         let sound = story(mutation, false, seed, policy.clone());
         sound.must_be_fine();
         found.extend(broken(mutation, true, seed, policy));
@@ -241,6 +331,22 @@ noticed! {
     s5_notices_a_session_that_stands_still_for_twice_the_bound: LosesAnswers,
     j2_notices_a_result_accepted_twice: AcceptsTwice,
     j7_notices_a_wrong_sum: AddsWrong,
+    j1_notices_a_result_that_is_lost: LosesResults,
+    j2_notices_a_late_result_that_counts: AcceptsLate,
+    j3_notices_slots_that_are_idle_for_twice_the_bound: DeafToWelcome,
+    j4_notices_a_result_acknowledged_too_early: BelievesDisk,
+    j5_notices_a_record_that_is_not_read: ReadsTooLittle,
+    j6_notices_an_output_that_is_not_there: SkipsOutputs,
+    j7_notices_an_output_that_was_changed: SpoilsOutput,
+    j8_notices_charges_for_tasks_that_only_waited: ChargesAll,
+    j10_notices_a_slot_too_many: TooManySlots,
+    j10_notices_output_nobody_permitted: WidensWindows,
+    j11_notices_a_cancelled_task_that_is_accepted: AcceptsCancelled,
+    j11_notices_a_cancelled_task_that_begins: DeafToCancel,
+    s2_notices_a_worker_that_believes_damaged_cookies: BelievesDamage,
+    s6_notices_work_that_is_repeated_for_want_of_cookies: KeepsCookies,
+    s9_notices_a_draining_worker_that_is_still_found: StaysListed,
+    s9_notices_a_draining_worker_that_stays: Lingers,
 }
 
 #[test]

@@ -257,7 +257,7 @@ pub fn h6() -> Check {
                 if registrar.handlespace().get(handle, id).map(|own| own.home) != Some(home) {
                     return Err(format!("{home} does not agree to be the home of {id}"));
                 }
-                let named = scene.element_host(id).and_then(|host| scene.net.node(host)?.element()?.home());
+                let named = scene.element_host(id).and_then(|host| scene.net.node(host)?.member()?.home);
                 if named != Some(home) {
                     return Err(format!("{id} names {named:?} as its home, not {home}"));
                 }
@@ -283,7 +283,7 @@ pub fn h7() -> Check {
             if calm < bound {
                 return Ok(Seen::Nothing);
             }
-            let alive: BTreeSet<ElementId> = scene.willing().map(|(_, id)| id).collect();
+            let alive: BTreeSet<ElementId> = scene.willing().map(|(_, _, id)| id).collect();
             match scene.entries().iter().find(|entry| !alive.contains(&entry.element.id)) {
                 Some(entry) => {
                     Err(format!("{} is still there after {calm:?}, more than {bound:?}", entry.element.id))

@@ -14,20 +14,26 @@
 
 mod arbitration;
 mod handlespace;
+mod jobs;
+mod journal;
 mod policy;
+mod progress;
 mod resolution;
 mod session;
 
 use crate::actor::{Actor, Said};
 use crate::adder::{ADDING, Word};
+use crate::client::Client;
 use crate::net::{HostId, Net, Over, State, Step};
+use crate::worker::Worker;
 use crate::world::{Roster, Scope};
-use rserpool::link::Frame;
+use rserpool::link;
 use rserpool::wire::parameter::PoolElement;
 use rserpool::wire::{asap, enrp};
 use rserpool::{
     Channel, Door, ElementId, Input, LinkId, Output, PoolHandle, Ppid, Registrar, RegistrarId, Time,
 };
+use rserpool_compute::protocol::{Frame, Frames, PPID};
 use std::cell::OnceCell;
 use std::fmt;
 use std::time::Duration;
@@ -132,6 +138,19 @@ impl Checks {
             session::s5(scope),
             session::j2(),
             session::j7(),
+            jobs::j2(),
+            jobs::j7(),
+            journal::j4(),
+            journal::j5(),
+            journal::j6(),
+            jobs::j11(),
+            jobs::j1(),
+            jobs::j8(),
+            jobs::j10(),
+            progress::s2(),
+            progress::s6(),
+            progress::s9(),
+            jobs::j3(),
         ];
         Self { checks, busy: Time::ZERO }
     }
@@ -149,12 +168,17 @@ impl Checks {
         roster: &Roster,
         step: &Step<Said>,
     ) -> Result<(), Violation> {
-        if roster.customers.contains(&step.host) && step.over.is_none_or(|over| over.door == Door::Service) {
-            let works = matches!(step.input, Some(Input::Message { ppid: ADDING, .. }))
+        let asks = roster.customers.contains(&step.host) || roster.clients.contains(&step.host);
+        if asks && step.over.is_none_or(|over| over.door == Door::Service) {
+            let works = matches!(step.input, Some(Input::Message { ppid: ADDING | PPID, .. }))
                 || step.wishes.iter().any(|(_, wish)| !matches!(wish, Output::Send { ppid: Ppid::LINK, .. }));
             if works {
                 self.busy = step.at;
             }
+        }
+        // What a worker does besides shows in the load it reports.
+        if step.wishes.iter().any(|(_, wish)| matches!(wish, Output::Event(Said::Worker(_)))) {
+            self.busy = step.at;
         }
         let scene = Scene::new(net, scope, roster, step, self.busy);
         for check in &mut self.checks {
@@ -180,8 +204,10 @@ pub enum Message {
     Enrp(enrp::Message),
     /// The adder's.
     Adding(Word),
+    /// The task protocol's.
+    Tasks(Vec<Frame>),
     /// A sign of life within a link.
-    Link(Frame),
+    Link(link::Frame),
     /// None of them.
     Unreadable,
 }
@@ -191,8 +217,9 @@ impl Message {
         match ppid {
             Ppid::ASAP => asap::Message::parse(bytes).map_or(Self::Unreadable, Self::Asap),
             Ppid::ENRP => enrp::Message::parse(bytes).map_or(Self::Unreadable, Self::Enrp),
-            Ppid::LINK => Frame::parse(bytes).map_or(Self::Unreadable, Self::Link),
+            Ppid::LINK => link::Frame::parse(bytes).map_or(Self::Unreadable, Self::Link),
             ADDING => Word::parse(bytes).map_or(Self::Unreadable, Self::Adding),
+            PPID => Frames::of(bytes).collect::<Result<_, _>>().map_or(Self::Unreadable, Self::Tasks),
             _ => Self::Unreadable,
         }
     }
@@ -284,6 +311,35 @@ impl<'a> Scene<'a> {
         self.net.node(self.step.host)?.registrar()
     }
 
+    /// The worker that was told something, if it was one.
+    pub fn worker(&self) -> Option<&'a Worker> {
+        self.net.node(self.step.host)?.worker()
+    }
+
+    /// The client that was told something, if it was one.
+    pub fn client(&self) -> Option<&'a Client> {
+        self.net.node(self.step.host)?.client()
+    }
+
+    /// The frames of the task protocol that came, with their link.
+    pub fn heard_frames(&self) -> impl Iterator<Item = (&Frame, Over)> {
+        let heard = match (&self.heard, self.step.over) {
+            (Some(Message::Tasks(frames)), Some(over)) => Some((frames, over)),
+            _ => None,
+        };
+        heard.into_iter().flat_map(|(frames, over)| frames.iter().map(move |frame| (frame, over)))
+    }
+
+    /// The frames of the task protocol that were sent, in order, each with its link.
+    pub fn said_frames(&self) -> impl Iterator<Item = (&Frame, Over)> {
+        self.said()
+            .filter_map(|(over, message)| match (message, over) {
+                (Message::Tasks(frames), Some(over)) => Some(frames.iter().map(move |frame| (frame, over))),
+                _ => None,
+            })
+            .flatten()
+    }
+
     /// True if a customer was told something.
     pub fn is_customer(&self) -> bool {
         self.roster.customers.contains(&self.step.host)
@@ -372,10 +428,9 @@ impl<'a> Scene<'a> {
 
     /// Where an element's process lives, if it does.
     pub fn element_host(&self, id: ElementId) -> Option<HostId> {
-        let all = self.roster.elements.iter().chain(&self.roster.contrary);
-        all.copied().find(|host| {
-            self.net.node(*host).and_then(Actor::element).is_some_and(|element| element.id() == id)
-        })
+        let roster = self.roster;
+        let mut all = roster.elements.iter().chain(&roster.workers).chain(&roster.contrary).copied();
+        all.find(|host| self.net.node(*host).and_then(Actor::member).is_some_and(|member| member.id == id))
     }
 
     /// Where a registrar's process lives, if it does.
@@ -385,12 +440,14 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Every element that runs and wants to be in the pool.
-    pub fn willing(&self) -> impl Iterator<Item = (HostId, ElementId)> {
-        self.roster.elements.iter().filter_map(|host| {
-            let wants = self.net.state(*host) == State::Running && !self.roster.leaving.contains(host);
-            let element = self.net.node(*host)?.element().filter(|_| wants)?;
-            Some((*host, element.id()))
+    /// Every element that runs and wants to be in its pool, with the pool.
+    pub fn willing(&self) -> impl Iterator<Item = (HostId, PoolHandle, ElementId)> {
+        let adders = self.roster.elements.iter().map(|host| (*host, self.scope.demand.handle));
+        let workers = self.roster.workers.iter().map(|host| (*host, self.scope.toil.handle));
+        adders.chain(workers).filter_map(|(host, pool)| {
+            let wants = self.net.state(host) == State::Running && !self.roster.leaving.contains(&host);
+            let member = self.net.node(host)?.member().filter(|_| wants)?;
+            Some((host, pool, member.id))
         })
     }
 

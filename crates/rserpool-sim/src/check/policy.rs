@@ -63,7 +63,9 @@ fn counted(
         let Some(registrar) = scene.registrar() else { return Ok(Seen::Nothing) };
         let space = registrar.handlespace();
         let mut seen = Seen::Nothing;
-        // Whoever joins, leaves or changes begins a new count, also between two selections.
+        // Whoever joins, leaves or changes begins a new count, also between two selections; so does a pool that was empty.
+        let there: Vec<_> = space.pools().map(|(handle, _)| *handle).collect();
+        books.retain(|(process, handle), _| *process != scene.process() || there.contains(handle));
         for (handle, elements) in
             space.pools().filter(|(_, elements)| elements.iter().all(|e| applies(&e.policy)))
         {
@@ -273,8 +275,12 @@ fn renewed(scene: &Scene<'_>, mut told: impl FnMut(PoolHandle, ElementId, bool))
         _ => {}
     }
     for said in scene.events() {
-        let Said::Registrar(Event::ElementMoved { handle, element, .. }) = said else { continue };
-        told(*handle, *element, false);
+        match said {
+            Said::Registrar(Event::ElementMoved { handle, element, .. }) => told(*handle, *element, false),
+            // Whoever was not there has no count.
+            Said::Registrar(Event::ElementAdded { handle, element, .. }) => told(*handle, *element, true),
+            _ => {}
+        }
     }
 }
 

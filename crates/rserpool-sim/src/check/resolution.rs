@@ -19,15 +19,14 @@ pub fn h10() -> Check {
             if calm < scene.scope.timing.resolvable_max(scene.delay(), scene.scope.net.link_loss) {
                 return Ok(Seen::Nothing);
             }
-            let handle = &scene.scope.demand.handle;
             let mut seen = Seen::Nothing;
-            for (_, id) in scene.willing() {
-                if registrar.handlespace().get(handle, id).is_none() {
+            for (_, pool, id) in scene.willing() {
+                if registrar.handlespace().get(&pool, id).is_none() {
                     return Err(format!("{} does not know {id} after {calm:?}", registrar.id()));
                 }
                 seen = Seen::Kept;
             }
-            let Some((Message::HandleResolution { items: Some(u32::MAX), .. }, _)) =
+            let Some((Message::HandleResolution { handle: asked, items: Some(u32::MAX), .. }, _)) =
                 scene.heard_asap(Door::Asap)
             else {
                 return Ok(seen);
@@ -40,7 +39,8 @@ pub fn h10() -> Check {
                     }
                     Resolution::Failed { .. } => BTreeSet::new(),
                 };
-                if let Some((_, id)) = scene.willing().find(|(_, id)| !told.contains(id)) {
+                let missing = scene.willing().find(|(_, pool, id)| pool == asked && !told.contains(id));
+                if let Some((_, _, id)) = missing {
                     return Err(format!("{} does not name {id} when asked for all", registrar.id()));
                 }
             }

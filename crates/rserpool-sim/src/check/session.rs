@@ -210,9 +210,11 @@ pub fn s5(scope: &Scope) -> Check {
 
 /// There are registrars, and each knows an element that lives and stays.
 fn reachable(scene: &Scene<'_>) -> bool {
-    let handle = &scene.scope.demand.handle;
+    let handle = scene.scope.demand.handle;
     let knows = |registrar: &Registrar| {
-        scene.willing().any(|(_, id)| registrar.handlespace().get(handle, id).is_some())
+        scene
+            .willing()
+            .any(|(_, pool, id)| pool == handle && registrar.handlespace().get(&handle, id).is_some())
     };
     let mut registrars = scene.registrars().peekable();
     registrars.peek().is_some() && registrars.all(|(_, registrar)| knows(registrar))

@@ -6,14 +6,18 @@
 //! shows that being late by twice a bound is noticed.
 
 mod ends;
+mod jobs;
 mod registrar;
 
 use crate::actor::{Machine, Tamper, Wish};
+use crate::errand::Careless;
 use crate::world::Scope;
 use rserpool::registrar::{Arbitration, Config};
 use rserpool::wire::asap::Message;
 use rserpool::wire::enrp;
 use rserpool::{ElementId, Input, LinkId, Ppid, RegistrarId, Time};
+use rserpool_compute::{Attempt, service};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -51,10 +55,26 @@ pub enum Mutation {
     LosesAnswers,
     AcceptsTwice,
     AddsWrong,
+    LosesResults,
+    AcceptsLate,
+    DeafToWelcome,
+    BelievesDisk,
+    ReadsTooLittle,
+    SkipsOutputs,
+    SpoilsOutput,
+    ChargesAll,
+    TooManySlots,
+    WidensWindows,
+    AcceptsCancelled,
+    DeafToCancel,
+    BelievesDamage,
+    KeepsCookies,
+    StaysListed,
+    Lingers,
 }
 
 /// Every mistake, with the check that has to notice it.
-pub const MUTATIONS: [(Mutation, &str, &str); 30] = [
+pub const MUTATIONS: [(Mutation, &str, &str); 46] = [
     (Mutation::ListsTwice, "H1", "a table names its first element twice"),
     (Mutation::AdaptsContrary, "H2", "a registration with another policy is admitted with the pool's"),
     (Mutation::AcceptsContrary, "H2", "a registration with another policy is answered with yes"),
@@ -93,6 +113,22 @@ pub const MUTATIONS: [(Mutation, &str, &str); 30] = [
     (Mutation::LosesAnswers, "S5", "answers are lost in the user"),
     (Mutation::AcceptsTwice, "J2", "a result is accepted twice"),
     (Mutation::AddsWrong, "J7", "an element cannot add"),
+    (Mutation::LosesResults, "J1", "a client does not hear that a result was accepted"),
+    (Mutation::AcceptsLate, "J2 (jobs)", "a result that comes too late is accepted"),
+    (Mutation::DeafToWelcome, "J3", "a client does not hear that workers welcome it"),
+    (Mutation::BelievesDisk, "J4", "what was written is taken for synced"),
+    (Mutation::ReadsTooLittle, "J5", "the last record of a journal is not read"),
+    (Mutation::SkipsOutputs, "J6", "outputs are not synced before the record that names them"),
+    (Mutation::SpoilsOutput, "J7 (jobs)", "a worker changes what its tasks put out"),
+    (Mutation::ChargesAll, "J8", "tasks that wait at a worker are taken for begun when it dies"),
+    (Mutation::TooManySlots, "J10", "a task service has one slot more than it should"),
+    (Mutation::WidensWindows, "J10", "a worker takes each window for twice as wide"),
+    (Mutation::AcceptsCancelled, "J11", "a cancelled task is accepted"),
+    (Mutation::DeafToCancel, "J11", "a worker does not hear that a task is cancelled"),
+    (Mutation::BelievesDamage, "S2 (jobs)", "a worker believes cookies that are damaged"),
+    (Mutation::KeepsCookies, "S6", "workers give no cookies away"),
+    (Mutation::StaysListed, "S9", "a worker that drains does not tell the pool"),
+    (Mutation::Lingers, "S9", "a worker that drains stays beyond its deadline"),
 ];
 
 impl Mutation {
@@ -110,6 +146,7 @@ impl Mutation {
             turn: 0,
             links: Vec::new(),
             unasked: None,
+            waiting: BTreeMap::new(),
         }))
     }
 
@@ -123,10 +160,24 @@ impl Mutation {
         }
     }
 
+    /// Settings of a task service that somebody got wrong.
+    pub fn misconfigures_service(self, config: &mut service::Config) {
+        if self == Self::TooManySlots {
+            config.slots += 1;
+        }
+    }
+
     /// The rest of the world that has to be wrong for the mistake to show.
     pub fn misleads(self, scope: &mut Scope) {
         scope.pace.credulous = self == Self::Credulous;
         scope.demand.careless = self == Self::AcceptsOld;
+        scope.toil.careless = match self {
+            Self::BelievesDisk => Some(Careless::BelievesDisk),
+            Self::ReadsTooLittle => Some(Careless::ReadsTooLittle),
+            Self::SkipsOutputs => Some(Careless::SkipsOutputs),
+            Self::StaysListed => Some(Careless::StaysListed),
+            _ => None,
+        };
         scope.mutation = Some(self);
     }
 }
@@ -150,6 +201,8 @@ struct Mistake {
     links: Vec<LinkId>,
     /// What an element did not answer to a cookie it was not told.
     unasked: Option<(LinkId, Vec<u8>)>,
+    /// Tasks that wait at the worker of each link.
+    waiting: BTreeMap<LinkId, BTreeSet<Attempt>>,
 }
 
 impl Mistake {
@@ -168,6 +221,8 @@ impl Tamper for Mistake {
             Machine::Registrar(registrar) => self.registrar_told(registrar, input),
             Machine::Element(_) => at_once(self.element_told(input)),
             Machine::Customer(_) => self.customer_told(input),
+            Machine::Worker(_) => self.worker_told(input),
+            Machine::Client(_) => self.client_told(input),
         }
     }
 
@@ -179,6 +234,8 @@ impl Tamper for Mistake {
             Machine::Registrar(registrar) => self.registrar_wished(now, registrar, wish),
             Machine::Element(_) => (vec![self.element_wished(wish)], Vec::new()),
             Machine::Customer(_) => self.customer_wished(wish),
+            Machine::Worker(_) => self.worker_wished(wish),
+            Machine::Client(_) => self.client_wished(wish),
         }
     }
 

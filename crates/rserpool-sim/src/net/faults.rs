@@ -192,6 +192,16 @@ where
         paths.chain(self.hosts.iter().map(|host| host.changed)).max().unwrap_or(Time::ZERO)
     }
 
+    /// When a message was last changed on its way.
+    pub fn last_forgery(&self) -> Time {
+        self.forged
+    }
+
+    /// When a path was last cut, healed, slowed down or interrupted.
+    pub fn last_path_trouble(&self) -> Time {
+        self.paths.values().filter_map(|path| path.changed).max().unwrap_or(Time::ZERO)
+    }
+
     /// How many facts wait for a paused process.
     pub fn mail(&self, host: HostId) -> usize {
         self.hosts[host.0].inbox.len()

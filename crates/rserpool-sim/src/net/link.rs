@@ -36,8 +36,8 @@ impl Side {
 /// What travels in a direction.
 #[derive(Clone, Debug)]
 pub(super) enum Frame {
-    /// "May I come in?", at this endpoint.
-    Knock(Endpoint),
+    /// "May I come in?", at this endpoint, to whoever has this identifier; 0: to anybody.
+    Knock(Endpoint, u32),
     /// "You may."
     Welcome,
     /// A message of a node.
@@ -89,7 +89,7 @@ impl Link {
     /// The transport drops what was on its way to this side.
     pub(super) fn interrupt(&mut self, side: Side) {
         let end = self.end_mut(side);
-        end.coming.retain(|(_, frame)| matches!(frame, Frame::Knock(_) | Frame::Welcome));
+        end.coming.retain(|(_, frame)| matches!(frame, Frame::Knock(..) | Frame::Welcome));
         end.octets = 0;
     }
 
@@ -103,7 +103,7 @@ impl<N: Node> Net<N>
 where
     N::Event: Debug,
 {
-    pub(super) fn open(&mut self, host: HostId, id: LinkId, door: Door, to: &Endpoint) {
+    pub(super) fn open(&mut self, host: HostId, id: LinkId, door: Door, to: &Endpoint, wanted: u32) {
         let number = self.next_link;
         self.next_link += 1;
         // SCTP links are opened from the door's own port, TCP ones from any.
@@ -132,7 +132,7 @@ where
         self.links.insert(number, link);
         self.at(self.now + self.settings.connect_give_up, Event::GiveUp { link: number });
         if target.is_some() {
-            self.push(number, Side::Acceptor, Frame::Knock(to.clone()));
+            self.push(number, Side::Acceptor, Frame::Knock(to.clone(), wanted));
             self.plan_verdict_if_cut(number);
         }
     }
@@ -237,7 +237,7 @@ where
         let host = end.host;
         let here = &self.hosts[host.0];
         match frame {
-            Frame::Knock(at) => return self.knocked(number, &at),
+            Frame::Knock(at, wanted) => return self.knocked(number, &at, wanted),
             Frame::Welcome => return self.welcomed(number),
             _ if !end.present => return None,
             _ if here.state == State::Vanished => return None,
@@ -251,14 +251,16 @@ where
         }
         let id = end.id?;
         match frame {
-            Frame::Knock(_) | Frame::Welcome => None,
+            Frame::Knock(..) | Frame::Welcome => None,
             Frame::Message(ppid, bytes) => self.deliver(host, Input::Message { link: id, ppid, bytes }),
             Frame::Bye(cause) => self.end(number, to, cause),
         }
     }
 
     /// Somebody knocks: the host lets him in if a process listens, refuses if none does, and is silent if it vanished.
-    fn knocked(&mut self, number: u64, at: &Endpoint) -> Option<Step<N::Event>> {
+    /// Over TCP the process is greeted by its identifier, and refuses as well if that is not its own: another one may by
+    /// now live at that port.
+    fn knocked(&mut self, number: u64, at: &Endpoint, wanted: u32) -> Option<Step<N::Event>> {
         let (host, door) = self.listener(at)?;
         if self.hosts[host.0].state == State::Vanished {
             return None;
@@ -269,7 +271,9 @@ where
             self.links.remove(&number);
             return None;
         }
-        let Some(door) = door.filter(|_| !dead) else {
+        let own = self.hosts[host.0].node.as_ref().map_or(0, self.own);
+        let strange = link.protocol == Protocol::Tcp && wanted != 0 && wanted != own;
+        let Some(door) = door.filter(|_| !dead && !strange) else {
             self.push(number, Side::Opener, Frame::Bye(Cause::Unreachable));
             self.links.get_mut(&number)?.end_mut(Side::Acceptor).present = false;
             return None;

@@ -203,14 +203,17 @@ pub struct Net<N: Node> {
     datagrams: BTreeMap<u64, Datagram>,
     paths: BTreeMap<(HostId, HostId), Path>,
     queue: BTreeMap<(Time, u64), Event>,
+    /// The identifier by which a process is greeted.
+    own: fn(&N) -> u32,
     forgers: BTreeMap<HostId, Forger>,
+    forged: Time,
     order: u64,
     steps: u64,
     trace: Trace,
 }
 
 /// What becomes of a message on its way; `None`: it passes, the next one is tried.
-pub type Forger = fn(Ppid, &[u8]) -> Option<Vec<u8>>;
+pub type Forger = Box<dyn FnMut(Ppid, &[u8]) -> Option<Vec<u8>>>;
 
 /// So many `Wake` in one moment, without any other fact, mean that a node's deadline never moves.
 const SPINS_MAX: u32 = 1_000;
@@ -231,11 +234,18 @@ where
             datagrams: BTreeMap::new(),
             paths: BTreeMap::new(),
             queue: BTreeMap::new(),
+            own: |_| 0,
             forgers: BTreeMap::new(),
+            forged: Time::ZERO,
             order: 0,
             steps: 0,
             trace,
         }
+    }
+
+    /// Processes know who they are from now on: links over TCP that are meant for somebody else are refused.
+    pub fn identify(&mut self, own: fn(&N) -> u32) {
+        self.own = own;
     }
 
     /// A new host, without a process yet. Its address is the next of 10.0.0.1, 10.0.0.2, ...
@@ -420,10 +430,11 @@ where
     /// Hands a fact to a node, or leaves it in the mail of a process that does not run.
     fn deliver(&mut self, host: HostId, mut input: Input) -> Option<Step<N::Event>> {
         if let Input::Message { ppid, bytes, .. } = &mut input
-            && let Some(forged) = self.forgers.get(&host).and_then(|forger| forger(*ppid, bytes))
+            && let Some(forged) = self.forgers.get_mut(&host).and_then(|forger| forger(*ppid, bytes))
         {
             *bytes = forged;
             self.forgers.remove(&host);
+            self.forged = self.now;
         }
         let of = &mut self.hosts[host.0];
         match of.state {
@@ -507,8 +518,8 @@ where
     /// Does what a node wishes, and says which link that was about.
     fn carry_out(&mut self, host: HostId, wish: &Output<N::Event>) -> Option<Over> {
         match wish {
-            Output::Open { link, door, to, .. } => {
-                self.open(host, *link, *door, to);
+            Output::Open { link, door, to, greeting } => {
+                self.open(host, *link, *door, to, greeting.wanted);
                 self.over(host, *link)
             }
             Output::Send { link, ppid, bytes } => {
