@@ -2,8 +2,11 @@
 
 use crate::cli::Registrars;
 use crate::exit::{Code, Failure};
+use crate::process::say;
 use rserpool::{Endpoint, Protocol};
+use rserpool_net::{At, route_address_to};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 /// The port of ASAP (RFC 5352 §8.2).
 pub const ASAP_PORT: u16 = 3863;
@@ -106,10 +109,86 @@ pub fn resolve(text: &str, port: u16, option: &str) -> Result<Vec<SocketAddr>, F
     }
 }
 
-/// The one address to listen on of `ADDR[:PORT]`.
-pub fn listen(text: &str, port: u16, option: &str) -> Result<SocketAddr, Failure> {
-    Ok(resolve(text, port, option)?[0])
+/// The addresses to listen on of `ADDR[:PORT][,ADDR]…`. The first one has the port for all.
+pub fn listen(text: &str, port: u16, option: &str) -> Result<At, Failure> {
+    let mut at: Option<At> = None;
+    for one in text.split(',') {
+        let common = at.as_ref().map_or(port, |at| at.port);
+        let found = resolve(one.trim(), common, option)?[0];
+        let Some(at) = &mut at else {
+            at = Some(found.into());
+            continue;
+        };
+        if found.port() != at.port {
+            let message = format!("{option} {text}: all addresses have one port; give it with the first one");
+            return Err(Failure::new(Code::Usage, message));
+        }
+        if !at.addresses.contains(&found.ip()) {
+            at.addresses.push(found.ip());
+        }
+    }
+    Ok(at.expect("a text has a first part"))
 }
+
+/// Where somebody (`whom`: a worker, an element) accepts sessions: as asked for by `--listen`, else on loopback if the
+/// registrar is there too.
+pub fn serving(listens: Option<&str>, choice: &Choice, whom: &str) -> Result<At, Failure> {
+    if let Some(text) = listens {
+        let at = listen(text, 0, "--listen")?;
+        if let Some(warning) = exposure(&at, "--listen") {
+            say(warning);
+        }
+        return Ok(at);
+    }
+    let Some(far) = choice.targets.iter().find(|target| !target.at.ip().is_loopback()) else {
+        return Ok(SocketAddr::new(choice.targets[0].at.ip(), 0).into());
+    };
+    let advice = match route_address_to(far.at) {
+        Ok(ip) => format!("the way there leaves this machine at {ip}: add --listen {ip}"),
+        Err(error) => format!("{error}; add --listen with an address that users can reach"),
+    };
+    let at = far.at;
+    let message = format!(
+        "registrar {at} is not on this machine, so users have to reach this {whom} by an address you choose; {advice}"
+    );
+    Err(Failure::new(Code::Usage, message))
+}
+
+/// Looks every second whether this host still has the addresses of a door bound to `bound`, which are `known` now, and
+/// tells the new list when it has others. A host without any is between two networks, and worth no word. Ends when `tell`
+/// says that nobody listens.
+pub fn watch(
+    bound: Vec<IpAddr>,
+    known: Vec<IpAddr>,
+    mut tell: impl FnMut(Vec<IpAddr>) -> bool + Send + 'static,
+) -> Result<(), Failure> {
+    let mut known = known;
+    let look = move || {
+        loop {
+            std::thread::sleep(LOOK_PAUSE);
+            match rserpool_net::present_addresses(&bound) {
+                Ok(now) if !now.is_empty() && now != known => {
+                    known.clone_from(&now);
+                    if !tell(now) {
+                        return;
+                    }
+                }
+                _ => {}
+            }
+        }
+    };
+    let begun = std::thread::Builder::new().name("addresses".into()).spawn(look);
+    begun.map(drop).map_err(|cause| Failure::new(Code::Failed, format!("cannot start a thread: {cause}")))
+}
+
+/// Says what it found.
+pub fn changed(addresses: &[IpAddr]) -> String {
+    let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    format!("this host is now at {}: registering so", all.join(", "))
+}
+
+/// Between two looks at this host's addresses.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Host and port of `HOST`, `HOST:PORT`, `[V6]`, `[V6]:PORT`, `V6`.
 fn split(text: &str, default: u16) -> Option<(&str, u16)> {
@@ -130,8 +209,8 @@ fn split(text: &str, default: u16) -> Option<(&str, u16)> {
 }
 
 /// The line that warns whoever opens a service to others; `None` for loopback.
-pub fn exposure(at: SocketAddr, option: &str) -> Option<String> {
-    (!at.ip().is_loopback()).then(|| {
+pub fn exposure(at: &At, option: &str) -> Option<String> {
+    at.addresses.iter().any(|ip| !ip.is_loopback()).then(|| {
         format!(
             "warning: {option} {at} can be reached by other machines, and there is no encryption or authentication \
              yet: use it in networks you trust"
@@ -168,6 +247,16 @@ mod tests {
     }
 
     #[test]
+    fn several_addresses_have_the_port_of_the_first_one() {
+        let listens = |text| listen(text, 3863, "--listen").map(|at| at.to_string());
+        assert_eq!(listens("10.1.0.1:7,10.2.0.1").expect("legal"), "10.1.0.1:7,10.2.0.1:7");
+        assert_eq!(listens("10.1.0.1, 10.1.0.1,::1").expect("legal"), "10.1.0.1:3863,[::1]:3863");
+        let refused = listens("10.1.0.1,10.2.0.1:7").expect_err("two ports");
+        assert!(refused.to_string().contains("all addresses have one port"), "{refused}");
+        assert!(listens("10.1.0.1,").is_err());
+    }
+
+    #[test]
     fn a_transport_can_be_insisted_on() {
         let one = |text| target(text, "--registrar").expect("legal")[0].endpoint(Protocol::Tcp).to_string();
         assert_eq!(one("127.0.0.1"), "tcp://127.0.0.1:3863");
@@ -176,7 +265,10 @@ mod tests {
 
     #[test]
     fn only_loopback_needs_no_warning() {
-        assert_eq!(exposure(at("127.0.0.1:1"), "--listen"), None);
-        assert!(exposure(at("0.0.0.0:3863"), "--listen").is_some_and(|line| line.contains("0.0.0.0:3863")));
+        assert_eq!(exposure(&at("127.0.0.1:1").into(), "--listen"), None);
+        assert!(
+            exposure(&at("0.0.0.0:3863").into(), "--listen")
+                .is_some_and(|line| line.contains("0.0.0.0:3863"))
+        );
     }
 }

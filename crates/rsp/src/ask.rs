@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How long a registrar may take for each part.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The most elements collected: a list for people and scripts, not a replica.
 const ELEMENTS_MAX: usize = 1_000_000;

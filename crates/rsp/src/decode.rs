@@ -62,6 +62,15 @@ pub fn line(input: &str) -> String {
     Value::Object(answer).to_string()
 }
 
+/// The answer to a report that was read already.
+pub fn report(report: &csp::Report) -> String {
+    let mut answer = Map::new();
+    answer.insert("schema".into(), SCHEMA.into());
+    answer.insert("protocol".into(), "csp".into());
+    answer.extend(values::csp(report));
+    Value::Object(answer).to_string()
+}
+
 /// What is wrong with octets, and what a node would answer to them.
 fn wire_error(protocol: &str, octets: &[u8], error: &WireError) -> Value {
     let mut fields = json!({ "offset": error.offset(), "reason": error.reason(), "text": error.to_string() });

@@ -21,6 +21,12 @@ pub enum Code {
     CannotBind = 5,
     /// A result could not be written (disk full, broken pipe, missing folder).
     CannotWrite = 6,
+    /// What is known of a job is done, but its input had not ended.
+    InputMissing = 7,
+    /// Another process works on the job.
+    Owned = 8,
+    /// The job was cancelled.
+    Cancelled = 9,
     /// Interrupted by SIGINT or SIGTERM.
     Interrupted = 130,
 }
@@ -43,6 +49,11 @@ impl Failure {
     /// A failure with this exit code and line.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// The same with more at its end.
+    pub fn and(self, more: &str) -> Self {
+        Self { message: self.message + more, ..self }
     }
 }
 

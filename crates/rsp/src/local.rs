@@ -21,14 +21,20 @@ pub struct Server {
 
 impl Server {
     /// Starts `rsp` with these arguments, without waiting for it to serve. Must be called on a thread that lives as long
-    /// as the process should: its end is the signal for it to end (see `process::end_with_parent`).
-    pub fn start(arguments: &[String], name: &str) -> Result<Starting, Failure> {
+    /// as the process should: its end is the signal for it to end (see `process::end_with_parent`). `variables` are added to
+    /// its environment.
+    pub fn start(
+        arguments: &[String],
+        variables: &[(&str, String)],
+        name: &str,
+    ) -> Result<Starting, Failure> {
         let cannot =
             |cause: std::io::Error| Failure::new(Code::Failed, format!("cannot start {name}: {cause}"));
         let mut process = Command::new(std::env::current_exe().map_err(cannot)?)
             .args(arguments)
             .arg("--private")
             .env(PARENT, std::process::id().to_string())
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -68,6 +74,15 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Ends them all. Each may take a while to be gone (the kernel waits before it lets go of some things), so they do it side
+/// by side.
+pub fn end(servers: Vec<Server>) {
+    for server in &servers {
+        server.signal(Signal::KILL);
+    }
+    drop(servers);
 }
 
 /// A process of ours that does not serve yet.
@@ -119,13 +134,33 @@ pub struct RegistrarAt {
 
 /// Starts a registrar on loopback, on ports of its own, as a peer of `peers`.
 pub fn registrar(id: u32, profile: &str, peers: &[SocketAddr]) -> Result<(Server, RegistrarAt), Failure> {
-    let mut arguments: Vec<String> =
-        ["registrar", "--listen", "127.0.0.1:0", "--profile", profile].map(Into::into).into();
+    start_registrar(id, profile, &["--listen".into(), "127.0.0.1:0".into()], peers)
+}
+
+/// Starts a registrar where there was one before.
+pub fn registrar_again(
+    id: u32,
+    profile: &str,
+    at: RegistrarAt,
+    peers: &[SocketAddr],
+) -> Result<(Server, RegistrarAt), Failure> {
+    let doors = ["--listen".into(), at.asap.to_string(), "--enrp".into(), at.enrp.to_string()];
+    start_registrar(id, profile, &doors, peers)
+}
+
+fn start_registrar(
+    id: u32,
+    profile: &str,
+    doors: &[String],
+    peers: &[SocketAddr],
+) -> Result<(Server, RegistrarAt), Failure> {
+    let mut arguments: Vec<String> = ["registrar", "--profile", profile].map(Into::into).into();
+    arguments.extend_from_slice(doors);
     arguments.extend(["--id".into(), format!("{id:08x}")]);
     for peer in peers {
         arguments.extend(["--peer".into(), peer.to_string()]);
     }
-    let server = Server::start(&arguments, "registrar")?.wait()?;
+    let server = Server::start(&arguments, &[], "registrar")?.wait()?;
     let found = (server.address(" ASAP ", "tcp://"), server.address(" ENRP ", "sctp://"));
     let (Some(asap), Some(enrp)) = found else {
         let message = format!("the registrar does not say where it serves: {}", server.serving);
@@ -134,18 +169,19 @@ pub fn registrar(id: u32, profile: &str, peers: &[SocketAddr]) -> Result<(Server
     Ok((server, RegistrarAt { asap, enrp }))
 }
 
-/// Begins to start a worker for these registrars.
+/// Begins to start a worker for these registrars. Its tasks inherit its `variables`.
 pub fn worker(
     id: u32,
     pool: &str,
     slots: u32,
     profile: &str,
     registrars: &[SocketAddr],
+    variables: &[(&str, String)],
 ) -> Result<Starting, Failure> {
     let mut arguments: Vec<String> = ["worker", "--pool", pool, "--profile", profile].map(Into::into).into();
     arguments.extend(["--slots".into(), slots.to_string(), "--id".into(), format!("{id:08x}")]);
     for registrar in registrars {
         arguments.extend(["--registrar".into(), registrar.to_string()]);
     }
-    Server::start(&arguments, &format!("worker {id:08x}"))
+    Server::start(&arguments, variables, &format!("worker {id:08x}"))
 }

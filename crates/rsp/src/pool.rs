@@ -1,36 +1,51 @@
 //! `rsp pool ls`, `rsp pool show`, `rsp resolve`: what a registrar knows.
 
-use crate::address::Choice;
-use crate::ask::{Answer, Lister, Listing};
-use crate::cli::{PoolCommand, Registrars, ResolveArgs, ShowArgs};
+use crate::address::{self, Choice};
+use crate::ask::{Answer, Lister, Listing, PATIENCE};
+use crate::cli::{ListArgs, PoolCommand, Registrars, ResolveArgs};
 use crate::client::{self, no_registrar, unknown_pool};
+use crate::dump::Dumper;
 use crate::exit::{Code, Failure};
 use crate::process::{self, cannot_bind};
 use comfy_table::{ContentArrangement, Table, presets};
 use rserpool::user::{self, Event};
 use rserpool::wire::parameter::{Life, PoolElement, Transport};
-use rserpool::{Policy, PoolHandle, PoolUser, Time};
+use rserpool::{Endpoint, Policy, PoolHandle, PoolUser, RegistrarId, Role, Time};
 use serde_json::{Value, json};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::mpsc;
 
 /// `rsp pool …`.
 pub fn run(command: &PoolCommand) -> Result<(), Failure> {
     match command {
-        PoolCommand::Ls(show) => list(show, None),
-        PoolCommand::Show { pool, show } => list(show, Some(*pool)),
+        PoolCommand::Ls(args) => list(args, None),
+        PoolCommand::Show { pool, list: args } => list(args, Some(*pool)),
     }
 }
 
-fn list(show: &ShowArgs, only: Option<PoolHandle>) -> Result<(), Failure> {
+fn list(args: &ListArgs, only: Option<PoolHandle>) -> Result<(), Failure> {
+    let ListArgs { show, enrp } = args;
     let choice = Choice::of(&show.registrars)?;
-    let listing = match ask(&show.registrars, &choice, only)? {
-        Answer::Listing(listing) => listing,
+    let answer = match enrp {
+        Some(enrp) => dump(enrp)?,
+        None => ask(&show.registrars, &choice, only)?,
+    };
+    let listing = match answer {
+        Answer::Listing(mut listing) => {
+            listing.pools.retain(|(handle, _)| only.is_none_or(|only| *handle == only));
+            listing
+        }
+        Answer::NoRegistrar if enrp.is_some() => {
+            let enrp = enrp.as_deref().unwrap_or_default();
+            let message = format!("no registrar answers at {enrp} (ENRP over SCTP)");
+            return Err(Failure::new(Code::NoRegistrar, message));
+        }
         Answer::NoRegistrar => return Err(no_registrar(&choice)),
         Answer::Silence(endpoint) => {
             let message = format!(
-                "{endpoint} does not tell what it knows (only registrars of this project do); ask it for one pool: \
-                 rsp resolve POOL"
+                "{endpoint} does not tell what it knows; ask it for one pool (rsp resolve POOL), or as a peer at its ENRP \
+                 port (--enrp HOST[:PORT])"
             );
             return Err(Failure::new(Code::NoRegistrar, message));
         }
@@ -51,7 +66,7 @@ fn list(show: &ShowArgs, only: Option<PoolHandle>) -> Result<(), Failure> {
 /// Asks the first registrar that can be reached.
 pub fn ask(registrars: &Registrars, choice: &Choice, only: Option<PoolHandle>) -> Result<Answer, Failure> {
     let net = client::sockets(registrars, choice)?;
-    let endpoints = client::endpoints(choice);
+    let endpoints = client::endpoints(registrars, choice);
     let (told, answer) = mpsc::channel();
     let make = move |_: &rserpool_net::Bound| {
         let app = move |_: &mut Lister, _: Time, answer| drop(told.send(answer));
@@ -63,6 +78,26 @@ pub fn ask(registrars: &Registrars, choice: &Choice, only: Option<PoolHandle>) -
     answer.recv().map_err(|_| Failure::new(Code::Failed, "asking the registrar ended without an answer"))
 }
 
+/// Asks a registrar at its ENRP port, as a peer.
+fn dump(enrp: &str) -> Result<Answer, Failure> {
+    let at = address::resolve(enrp, address::ENRP_PORT, "--enrp")?[0];
+    let from = rserpool_net::route_address_to(at).map_err(|error| cannot_bind(&error))?;
+    let net = rserpool_net::Config {
+        enrp: Some(SocketAddr::new(from, 0).into()),
+        ..rserpool_net::Config::user(Role::Registrar)
+    };
+    let (told, answer) = mpsc::channel();
+    let id = RegistrarId(process::random().nonzero_u32());
+    let make = move |bound: &rserpool_net::Bound| {
+        let door = bound.enrp.clone().expect("a door that was asked for is there, or an error");
+        let app = move |_: &mut Dumper, _: Time, answer| drop(told.send(answer));
+        (Dumper::new(id, door, Endpoint::sctp(at)), app)
+    };
+    let running = rserpool_net::spawn("dumper", net, make).map_err(|error| cannot_bind(&error))?;
+    let _ = running.handle.post_blocking(|dumper, now| dumper.begin(now));
+    answer.recv().map_err(|_| Failure::new(Code::Failed, "asking the registrar ended without an answer"))
+}
+
 /// `rsp resolve POOL`.
 pub fn resolve(args: &ResolveArgs) -> Result<(), Failure> {
     let choice = Choice::of(&args.show.registrars)?;
@@ -70,16 +105,24 @@ pub fn resolve(args: &ResolveArgs) -> Result<(), Failure> {
     let config = client::user(&args.show.registrars, &choice);
     let (told, answer) = mpsc::channel();
     let random = process::random();
+    let (pool, items) = (args.pool, args.items);
     let make = move |_: &rserpool_net::Bound| {
-        let app = move |_: &mut PoolUser, _: Time, event| {
+        let mut patience_ends = None;
+        let app = move |user: &mut PoolUser, now: Time, event| {
             if let Event::Resolved { result, .. } = event {
+                // A round of the hunt may be short: a registrar on a busy machine needs longer to answer a call.
+                if let Err(user::Failure::NoRegistrar { .. }) = result
+                    && now < *patience_ends.get_or_insert(now + PATIENCE)
+                {
+                    user.resolve(now, pool, items);
+                    return;
+                }
                 let _ = told.send(result);
             }
         };
         (PoolUser::new(config, random), app)
     };
     let running = rserpool_net::spawn("user", net, make).map_err(|error| cannot_bind(&error))?;
-    let (pool, items) = (args.pool, args.items);
     let _ = running.handle.post_blocking(move |user, now| {
         user.resolve(now, pool, items);
     });

@@ -3,7 +3,7 @@
 
 use crate::exit::{Code, Failure};
 use rserpool::Random;
-use rserpool_net::Error;
+use rserpool_net::{Error, PathEvents};
 use rustix::process::{Pid, Resource, Signal};
 use std::io::{self, Write};
 
@@ -43,6 +43,27 @@ pub fn allow_many_links() {
     let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 }
 
+/// Milliseconds since 1970.
+pub fn wall_millis() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis() as u64)
+}
+
+/// A time in milliseconds since 1970 as ISO 8601, in UTC: `2026-01-31T23:59:59Z`.
+pub fn iso(millis: u64) -> String {
+    let (days, second) = (millis / 86_400_000, millis / 1000 % 86_400);
+    // Days since 1 March of year 0, in eras of 400 years: February, the odd one, is last in its year.
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) =
+        (era * 400 + year + u64::from(month >= 10), if month < 10 { month + 3 } else { month - 9 });
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// Says a line on standard error. Nobody listening is no reason to stop.
 pub fn say(line: impl AsRef<str>) {
     let _ = writeln!(io::stderr(), "{}", line.as_ref());
@@ -53,6 +74,18 @@ pub fn cannot_bind(error: &Error) -> Failure {
     Failure::new(Code::CannotBind, error.to_string())
 }
 
+/// Where path events go that are to be said: to a thread that says them.
+pub fn say_paths() -> PathEvents {
+    /// Beyond it, events are lost rather than links held up.
+    const WAITING_MAX: usize = 256;
+    let (events, heard) = std::sync::mpsc::sync_channel(WAITING_MAX);
+    // Without the thread nobody says them, which is all that is lost.
+    let _ = std::thread::Builder::new()
+        .name("paths".into())
+        .spawn(move || heard.iter().for_each(|event: rserpool_net::PathEvent| say(event.to_string())));
+    events
+}
+
 /// A channel that ends with the first interrupt.
 pub fn until_interrupted() -> Result<std::sync::mpsc::Receiver<()>, Failure> {
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -60,4 +93,23 @@ pub fn until_interrupted() -> Result<std::sync::mpsc::Receiver<()>, Failure> {
         let _ = sender.send(());
     })?;
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::iso;
+
+    #[test]
+    fn times_are_told_in_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(iso(seconds * 1000), text);
+        }
+    }
 }

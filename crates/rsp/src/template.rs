@@ -5,9 +5,11 @@
 //! * `{}` stands for the task's values: as an argument of its own for all of them, one argument each; inside an
 //!   argument (`--size={}`) for all of them with spaces between.
 //! * `{1}`, `{2}`, … stand for the value of the first, second, … source.
-//! * Without any of these the values are appended.
+//! * `{in}` stands for the files of `--each`, by their names in the task's folder.
+//! * Without any of these the values are appended; files of `--each` by their names in the task's folder.
 //! * Several sources multiply; the last one turns fastest, as in GNU parallel.
 
+use crate::files::names::in_task;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -16,6 +18,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 pub struct Template {
     arguments: Vec<Vec<u8>>,
     append: bool,
+    /// Where values of `--each` begin.
+    each: Option<usize>,
 }
 
 /// Splits what stands behind `--` at each `:::` into the command and its sources of values.
@@ -42,6 +46,7 @@ pub fn combinations(sources: &[Vec<OsString>]) -> impl Iterator<Item = Vec<OsStr
 enum Piece {
     Text(u8),
     All,
+    Files,
     Value(usize),
 }
 
@@ -49,6 +54,9 @@ enum Piece {
 fn piece(rest: &[u8]) -> (Piece, usize) {
     if rest.starts_with(b"{}") {
         return (Piece::All, 2);
+    }
+    if rest.starts_with(b"{in}") {
+        return (Piece::Files, 4);
     }
     if let Some(inner) = rest.strip_prefix(b"{") {
         let digits = inner.iter().take_while(|octet| octet.is_ascii_digit()).count();
@@ -76,10 +84,19 @@ impl Template {
     /// A template from the command's words.
     pub fn new(words: &[OsString]) -> Self {
         let arguments: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
-        let append = !arguments
-            .iter()
-            .any(|argument| pieces(argument).iter().any(|piece| !matches!(piece, Piece::Text(_))));
-        Self { arguments, append }
+        let append = !arguments.iter().any(|argument| has_place(argument));
+        Self { arguments, append, each: None }
+    }
+
+    /// The values from this place on are files.
+    pub fn with_each(self, each: Option<usize>) -> Self {
+        let files = |argument: &Vec<u8>| pieces(argument).iter().any(|piece| matches!(piece, Piece::Files));
+        // Without files `{in}` is a text as any other.
+        let append = match each {
+            Some(_) => self.append && !self.arguments.iter().any(files),
+            None => self.append,
+        };
+        Self { each, append, ..self }
     }
 
     /// The argument list for these values. A place for a source that does not exist stays as it is written.
@@ -88,22 +105,43 @@ impl Template {
         for argument in &self.arguments {
             if argument == b"{}" {
                 filled.extend(values.iter().cloned());
+            } else if argument == b"{in}" && self.each.is_some() {
+                filled.extend(files(values, self.each));
             } else {
-                filled.push(OsString::from_vec(fill_argument(argument, values)));
+                filled.push(OsString::from_vec(expand(argument, values, self.each)));
             }
         }
         if self.append {
-            filled.extend(values.iter().cloned());
+            let values_before = self.each.unwrap_or(values.len());
+            filled.extend(values.iter().take(values_before).cloned());
+            filled.extend(files(values, self.each));
         }
         filled
     }
 }
 
-fn fill_argument(argument: &[u8], values: &[OsString]) -> Vec<u8> {
+/// True if a value goes into this text.
+pub fn has_place(text: &[u8]) -> bool {
+    pieces(text).iter().any(|piece| matches!(piece, Piece::All | Piece::Value(_)))
+}
+
+/// The files among the values, by their names in the task's folder.
+fn files(values: &[OsString], each: Option<usize>) -> impl Iterator<Item = OsString> + '_ {
+    let files = values.iter().skip(each.unwrap_or(values.len()));
+    files.map(|file| in_task(file).map_or_else(|| file.clone(), OsString::from_vec))
+}
+
+/// A text with the values in their places; those from `each` on are files.
+pub fn expand(argument: &[u8], values: &[OsString], each: Option<usize>) -> Vec<u8> {
     let mut filled = Vec::new();
     for piece in pieces(argument) {
         match piece {
             Piece::Text(octet) => filled.push(octet),
+            Piece::Files if each.is_none() => filled.extend(b"{in}"),
+            Piece::Files => {
+                let all: Vec<_> = files(values, each).map(OsString::into_vec).collect();
+                filled.extend(all.join(&b' '));
+            }
             Piece::All => {
                 let all: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
                 filled.extend(all.join(&b' '));
@@ -175,6 +213,16 @@ mod tests {
             template.fill(std::slice::from_ref(&value)),
             [OsString::from("f"), value, OsString::from("x")]
         );
+    }
+
+    #[test]
+    fn files_go_by_their_names_in_the_task() {
+        let values = [OsString::from("3"), "/data/a.pov".into()];
+        let fill = |text: &str, each| display(&Template::new(&words(text)).with_each(each).fill(&values));
+        assert_eq!(fill("f {in} -o{in}.png {1}", Some(1)), "f a.pov -oa.pov.png 3");
+        assert_eq!(fill("f", Some(1)), "f 3 a.pov");
+        assert_eq!(fill("f {in}", Some(1)), "f a.pov");
+        assert_eq!(fill("f {in} {1}", None), "f {in} 3");
     }
 
     #[test]

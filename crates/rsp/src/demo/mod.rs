@@ -277,7 +277,7 @@ impl<'a> Demo<'a> {
         registrars: &'a Registrars,
         spared: ElementId,
     ) -> Self {
-        let progress = Progress::new("tiles");
+        let mut progress = Progress::new("tiles");
         progress.total(tiles.len() as u64);
         Self {
             args,

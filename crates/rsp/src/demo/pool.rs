@@ -35,7 +35,7 @@ impl Pool {
         let mut starting = Vec::new();
         for _ in 0..WORKERS {
             let id = random.nonzero_u32();
-            starting.push((ElementId(id), local::worker(id, NAME, 1, profile.name(), &asap)?));
+            starting.push((ElementId(id), local::worker(id, NAME, 1, profile.name(), &asap, &[])?));
         }
         let mut workers = BTreeMap::new();
         for (id, worker) in starting {

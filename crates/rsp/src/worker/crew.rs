@@ -2,16 +2,20 @@
 //!
 //! ```text
 //!   node's thread --- Task: start, grant, kill ---> computing threads (tiles, spins), one per slot
-//!                                              `--> programs thread --- keeper --- processes
+//!                                              |--> programs thread --- keeper --- processes
+//!                                              `--> cache thread (files that tasks need)
 //!   node <----------- facts, in portions ----------+ (a post to the node's loop)
 //! ```
 //!
 //! Nothing here waits while the node's thread does: wishes go into a queue whose length the slots bound.
 
-use super::programs::Programs;
+use super::programs::{Programs, Start};
+use super::store::{self, Shelf, Store};
+use rserpool_compute::cookie::inline_max;
 use rserpool_compute::fractal::TileRun;
 use rserpool_compute::service::{Fact, RunId, Wish};
 use rserpool_compute::{Status, Stream, Work};
+use rserpool_net::pool::JSON;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -29,6 +33,7 @@ pub struct Orders {
     computing: Sender<Computation>,
     killed: Killed,
     programs: super::programs::Orders,
+    store: store::Orders,
 }
 
 type Killed = Arc<Mutex<BTreeSet<RunId>>>;
@@ -44,25 +49,30 @@ pub struct Crew {
     computations: Receiver<Computation>,
     killed: Killed,
     programs: Programs,
+    store: Store,
     slots: u32,
 }
 
-/// A crew for a worker. `own_folder`: the folder programs run in if their submitter names none, or none that is
-/// honoured; `None`: a fresh one each. `honour`: a submitter's folder is this machine's too (private workers).
-pub fn crew(slots: u32, scratch: PathBuf, honour: bool) -> std::io::Result<(Orders, Crew)> {
+/// A worker's cache: the way to it, where its files are, and who writes them.
+pub type Cache = (store::Orders, Shelf, Store);
+
+/// A crew for a worker. `scratch`: a folder for those of the programs. `honour`: a submitter's folder is this machine's
+/// too (private workers).
+pub fn crew(slots: u32, scratch: PathBuf, honour: bool, cache: Cache) -> std::io::Result<(Orders, Crew)> {
     let (computing, computations) = mpsc::channel();
     let killed = Killed::default();
-    let (programs_orders, programs) = Programs::new(scratch, honour)?;
-    let orders = Orders { computing, killed: killed.clone(), programs: programs_orders };
-    Ok((orders, Crew { computations, killed, programs, slots }))
+    let (store_orders, shelf, store) = cache;
+    let (programs_orders, programs) = Programs::new(scratch, honour, shelf, inline_max(slots))?;
+    let orders = Orders { computing, killed: killed.clone(), programs: programs_orders, store: store_orders };
+    Ok((orders, Crew { computations, killed, programs, store, slots }))
 }
 
 impl Orders {
-    /// Carries out a wish of the service. `Drained` is not for the crew.
+    /// Carries out a wish of the service. What is said about draining is not for the crew.
     pub fn obey(&self, wish: Wish) {
         match wish {
-            Wish::Start { run, job, attempt, work: Work::Command(command), window, .. } => {
-                self.programs.start(run, job, attempt, *command, window);
+            Wish::Start { run, job, attempt, work: Work::Command(command), checkpoint, window } => {
+                self.programs.start(Start { run, job, attempt, command: *command, checkpoint, window });
             }
             Wish::Start { run, work, checkpoint, .. } => {
                 // The computing threads live as long as the process.
@@ -73,7 +83,11 @@ impl Orders {
                 lock(&self.killed).insert(run);
                 self.programs.kill(run);
             }
-            Wish::Drained => {}
+            Wish::Store { item, octets } => self.store.store(item, octets),
+            Wish::Evict { item } => self.store.evict(item),
+            Wish::Send { run, octets } => self.programs.send(run, octets),
+            Wish::Saved { run } => self.programs.saved(run),
+            Wish::Draining { .. } | Wish::Drained => {}
         }
     }
 }
@@ -97,6 +111,7 @@ impl Crew {
                 }
             })?;
         }
+        self.store.begin(tell.clone())?;
         self.programs.begin(tell)
     }
 }
@@ -139,6 +154,11 @@ fn compute(computation: Computation, killed: &Killed, tell: &Tell) -> Status {
             if !portion.is_empty() {
                 tell(vec![Fact::Output { run, stream: Stream::OUTPUT, octets: portion }]);
             }
+        }
+        Work::Call { function, .. } => {
+            let name = function.strip_suffix(JSON).unwrap_or(&function);
+            let why = format!("this worker runs programs and has no function '{name}'");
+            return Status::CouldNotStart(why);
         }
         _ => return Status::CouldNotStart("this worker does not know such work".into()),
     }

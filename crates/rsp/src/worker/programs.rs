@@ -1,29 +1,52 @@
 //! Programs: one thread starts them through the keeper, reads their output as far as the windows allow, and tells how
 //! they ended.
 
+use super::checkpoints::Checkpoints;
 use super::crew::Tell;
+use super::gather::Gathering;
+use super::store::{Shelf, copy};
 use crate::keeper::{Keeper, Order, Outcome, next_outcome, output_pipe};
 use rserpool_compute::service::{Fact, RunId};
-use rserpool_compute::{Attempt, Command, JobId, Status, Stream};
-use rustix::event::{PollFd, PollFlags, poll};
+use rserpool_compute::{Attempt, Command, Item, JobId, Pick, Status, Stream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
 
 /// The most octets of output told at a time.
 const PORTION: usize = 64 * 1024;
 
 /// What the programs thread is asked.
 enum Asked {
-    Start { run: RunId, job: JobId, attempt: Attempt, command: Command, window: u32 },
+    Start(Box<Start>),
     Grant { run: RunId, octets: u32 },
+    Send { run: RunId, octets: u32 },
+    Saved { run: RunId },
+    Digested { run: RunId, found: io::Result<(File, Item)> },
     Kill { run: RunId },
+}
+
+/// A program to start.
+pub struct Start {
+    /// Its run.
+    pub run: RunId,
+    /// For its environment.
+    pub job: JobId,
+    /// Likewise.
+    pub attempt: Attempt,
+    /// What to run.
+    pub command: Command,
+    /// Where to go on.
+    pub checkpoint: Option<Vec<u8>>,
+    /// Octets of output it may have.
+    pub window: u32,
 }
 
 /// The way to the programs thread.
@@ -34,8 +57,28 @@ pub struct Orders {
 
 impl Orders {
     /// Starts a program.
-    pub fn start(&self, run: RunId, job: JobId, attempt: Attempt, command: Command, window: u32) {
-        self.ask(Asked::Start { run, job, attempt, command, window });
+    pub fn start(&self, start: Start) {
+        self.ask(Asked::Start(Box::new(start)));
+    }
+
+    /// Asks for more of a checkpoint that is being saved.
+    pub fn send(&self, run: RunId, octets: u32) {
+        self.ask(Asked::Send { run, octets });
+    }
+
+    /// The checkpoint that was being saved needs nothing more.
+    pub fn saved(&self, run: RunId) {
+        self.ask(Asked::Saved { run });
+    }
+
+    /// Tells what a checkpoint turned out to be.
+    pub(super) fn digested(&self, run: RunId, found: io::Result<(File, Item)>) {
+        self.ask(Asked::Digested { run, found });
+    }
+
+    /// Another hold on the way to the thread.
+    fn again(&self) -> io::Result<Self> {
+        Ok(Self { asked: self.asked.clone(), wake: self.wake.try_clone()? })
     }
 
     /// Allows more output.
@@ -64,6 +107,8 @@ pub struct Programs {
     outcomes: UnixStream,
     scratch: PathBuf,
     honour: bool,
+    shelf: Shelf,
+    checkpoints: Checkpoints,
     running: BTreeMap<RunId, Program>,
 }
 
@@ -74,6 +119,10 @@ struct Program {
     outcome: Option<Outcome>,
     /// Its own folder, to be removed.
     folder: Option<PathBuf>,
+    /// Files it has to leave, and the folder where.
+    collect: (PathBuf, Vec<Pick>),
+    /// It left them, and they are being told.
+    gathering: Option<Gathering>,
 }
 
 /// What can be done without waiting.
@@ -81,22 +130,36 @@ struct Program {
 struct Ready {
     wish: bool,
     outcome: bool,
+    checkpoint: bool,
+    /// A program has run for so long that its checkpoints count.
+    watch: bool,
+    /// Runs whose files can be told.
+    gathering: Vec<RunId>,
     /// Outputs that can be read and may: their windows are open.
     outputs: Vec<(RunId, usize)>,
 }
 
 impl Programs {
-    /// `scratch` is a folder of this worker alone; the keeper removes it in the end.
-    pub fn new(scratch: PathBuf, honour: bool) -> io::Result<(Orders, Self)> {
+    /// `scratch` is a folder of this worker alone; the keeper removes it in the end. `inline_max`: the largest checkpoint
+    /// that is told whole.
+    pub fn new(
+        scratch: PathBuf,
+        honour: bool,
+        shelf: Shelf,
+        inline_max: usize,
+    ) -> io::Result<(Orders, Self)> {
         let (sender, asked) = mpsc::channel();
         let (wake, woken) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
         let keeper = Keeper::start(&scratch)?;
         let outcomes = keeper.outcomes()?;
+        let orders = Orders { asked: sender, wake };
+        let checkpoints = Checkpoints::new(&scratch, inline_max, orders.again()?)?;
+        let running = BTreeMap::new();
         let programs =
-            Self { asked, wake: woken, keeper, outcomes, scratch, honour, running: BTreeMap::new() };
-        Ok((Orders { asked: sender, wake }, programs))
+            Self { asked, wake: woken, keeper, outcomes, scratch, honour, shelf, checkpoints, running };
+        Ok((orders, programs))
     }
 
     /// Begins, in a thread of its own.
@@ -121,13 +184,22 @@ impl Programs {
         let ready = self.wait()?;
         if ready.wish {
             let mut octets = [0; 256];
-            while (&self.wake).read(&mut octets).is_ok_and(|count| count > 0) {}
+            while (&self.wake).read(&mut octets).is_ok_and(|count| count == octets.len()) {}
             while let Ok(asked) = self.asked.try_recv() {
                 self.obey(asked, &mut facts)?;
             }
         }
         for (run, place) in ready.outputs {
             self.read(run, place, &mut facts);
+        }
+        for run in ready.gathering {
+            self.gather(run, &mut facts);
+        }
+        if ready.watch {
+            self.checkpoints.watch(&mut facts);
+        }
+        if ready.checkpoint {
+            self.checkpoints.look(&mut facts);
         }
         if ready.outcome {
             let (id, outcome) = next_outcome(&mut self.outcomes).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -141,8 +213,16 @@ impl Programs {
 
     /// Waits until something is ready.
     fn wait(&self) -> io::Result<Ready> {
-        let mut waiting =
-            vec![PollFd::new(&self.wake, PollFlags::IN), PollFd::new(&self.outcomes, PollFlags::IN)];
+        let mut waiting = vec![
+            PollFd::new(&self.wake, PollFlags::IN),
+            PollFd::new(&self.outcomes, PollFlags::IN),
+            PollFd::new(&self.checkpoints, PollFlags::IN),
+        ];
+        let gathering = |(run, program): (&RunId, &Program)| {
+            let gathering = program.gathering.as_ref();
+            gathering.is_some_and(|gathering| gathering.may_go_on(program.window)).then_some(*run)
+        };
+        let gathering: Vec<_> = self.running.iter().filter_map(gathering).collect();
         let mut whose = Vec::new();
         for (&run, program) in self.running.iter().filter(|(_, program)| program.window > 0) {
             for (place, output) in program.outputs.iter().enumerate() {
@@ -152,31 +232,43 @@ impl Programs {
                 }
             }
         }
-        match poll(&mut waiting, None) {
+        // Files can always be read.
+        let at_once = (!gathering.is_empty()).then_some(Duration::ZERO);
+        let pause = at_once.or_else(|| self.checkpoints.due());
+        let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
+        match poll(&mut waiting, pause.as_ref()) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
             Err(error) => return Err(error.into()),
         }
         let is_ready = |place: usize| !waiting[place].revents().is_empty();
         let whose = whose.into_iter().enumerate();
-        let outputs = whose.filter(|(place, _)| is_ready(place + 2)).map(|(_, its)| its).collect();
-        Ok(Ready { wish: is_ready(0), outcome: is_ready(1), outputs })
+        let outputs = whose.filter(|(place, _)| is_ready(place + 3)).map(|(_, its)| its).collect();
+        let (wish, outcome, checkpoint) = (is_ready(0), is_ready(1), is_ready(2));
+        let watch = self.checkpoints.due().is_some_and(|due| due.is_zero());
+        Ok(Ready { wish, outcome, checkpoint, watch, gathering, outputs })
     }
 
     fn obey(&mut self, asked: Asked, facts: &mut Vec<Fact>) -> io::Result<()> {
         match asked {
-            Asked::Start { run, job, attempt, command, window } => {
-                match self.prepare(run, job, attempt, command, window) {
+            Asked::Start(start) => {
+                let run = start.run;
+                let fresh = self.scratch.join(run.0.to_string());
+                match self.prepare(*start, &fresh, facts) {
                     Ok((order, program, pipes)) => {
                         self.running.insert(run, program);
                         self.keeper.order(&order, pipes[0].as_fd(), pipes[1].as_fd())?;
                     }
-                    Err(cause) => {
-                        let why = format!("the worker cannot prepare its folder: {cause}");
+                    Err(why) => {
+                        let _ = std::fs::remove_dir_all(fresh);
+                        self.checkpoints.forget(run, facts);
                         facts.push(Fact::Ended { run, status: Status::CouldNotStart(why) });
                     }
                 }
             }
+            Asked::Send { run, octets } => self.checkpoints.send(run, octets, facts),
+            Asked::Saved { run } => self.checkpoints.saved(run, facts),
+            Asked::Digested { run, found } => self.checkpoints.digested(run, found, facts),
             Asked::Grant { run, octets } => {
                 if let Some(program) = self.running.get_mut(&run) {
                     program.window += u64::from(octets);
@@ -186,6 +278,7 @@ impl Programs {
                 if let Some(program) = self.running.get_mut(&run) {
                     // What it still has to say is not wanted, and must not hold up its end.
                     program.outputs = [None, None];
+                    program.gathering = None;
                     self.keeper.kill(run.0)?;
                     self.finish(run, facts);
                 }
@@ -194,21 +287,21 @@ impl Programs {
         Ok(())
     }
 
+    /// Lays out everything a program needs. Fails, for people, with what the worker lacks for it.
     fn prepare(
-        &self,
-        run: RunId,
-        job: JobId,
-        attempt: Attempt,
-        command: Command,
-        window: u32,
-    ) -> io::Result<(Order, Program, [std::os::fd::OwnedFd; 2])> {
+        &mut self,
+        start: Start,
+        fresh: &Path,
+        facts: &mut Vec<Fact>,
+    ) -> Result<(Order, Program, [OwnedFd; 2]), String> {
+        let cannot = |cause: io::Error| format!("the worker cannot prepare its folder: {cause}");
         let own = |bytes: Vec<u8>| OsString::from_vec(bytes);
+        let Start { run, job, attempt, command, checkpoint, window } = start;
         let (directory, folder) = match command.directory {
             Some(theirs) if self.honour => (PathBuf::from(own(theirs)), None),
             _ => {
-                let fresh = self.scratch.join(run.0.to_string());
-                std::fs::create_dir(&fresh)?;
-                (fresh.clone(), Some(fresh))
+                std::fs::create_dir(fresh).map_err(cannot)?;
+                (fresh.to_owned(), Some(fresh.to_owned()))
             }
         };
         let mut variables: Vec<(OsString, OsString)> =
@@ -218,13 +311,74 @@ impl Programs {
             ("RSP_TASK".into(), attempt.task.to_string().into()),
             ("RSP_ATTEMPT".into(), attempt.number.to_string().into()),
         ]);
+        if folder.is_some() {
+            for (name, content) in &command.files {
+                std::fs::write(place(&directory, name).map_err(cannot)?, content).map_err(cannot)?;
+            }
+            for placed in &command.inputs {
+                let from = self.take(&placed.item, facts)?;
+                let to = place(&directory, &placed.name).map_err(cannot)?;
+                let laid = match placed.own {
+                    true => copy(&from, &to, placed.executable),
+                    false => std::os::unix::fs::symlink(from, to),
+                };
+                laid.map_err(cannot)?;
+            }
+            // A program need not make the folders its outputs are in.
+            for pick in &command.collect {
+                if let Pick::Named(name) = pick {
+                    place(&directory, name).map_err(cannot)?;
+                }
+            }
+        }
+        if let Some(env) = &command.env {
+            let top = self.take(env, facts)?;
+            let programs = top.join("bin");
+            if programs.is_dir() {
+                let mut path = programs.into_os_string();
+                if let Some(before) = std::env::var_os("PATH") {
+                    path.push(":");
+                    path.push(before);
+                }
+                variables.push(("PATH".into(), path));
+            }
+            variables.push(("RSP_ENV".into(), top.into()));
+        }
+        let restore = self.checkpoints.prepare(run, checkpoint, &self.shelf).map_err(cannot)?;
+        variables.push(("RSP_CHECKPOINT".into(), self.checkpoints.path(run).into()));
+        variables.extend(restore.map(|path| ("RSP_RESTORE".into(), path.into())));
         let arguments = command.arguments.into_iter().map(own).collect();
-        let (stdout, their_stdout) = output_pipe()?;
-        let (stderr, their_stderr) = output_pipe()?;
+        let (stdout, their_stdout) = output_pipe().map_err(cannot)?;
+        let (stderr, their_stderr) = output_pipe().map_err(cannot)?;
         let outputs = [Some(File::from(stdout)), Some(File::from(stderr))];
-        let program = Program { outputs, window: window.into(), outcome: None, folder };
-        let order = Order { id: run.0, directory, arguments, variables };
+        let collect = (directory.clone(), command.collect);
+        let program =
+            Program { outputs, window: window.into(), outcome: None, folder, collect, gathering: None };
+        let (memory_max, nice) = (command.memory_max, command.nice);
+        let order = Order { id: run.0, directory, arguments, variables, memory_max, nice };
         Ok((order, program, [their_stdout, their_stderr]))
+    }
+
+    /// Where an item is. If it is not as it should be, the service learns that it has to be fetched again.
+    fn take(&self, item: &Item, facts: &mut Vec<Fact>) -> Result<PathBuf, String> {
+        self.shelf.take(item).inspect_err(|why| facts.push(Fact::NotStored { item: *item, why: why.clone() }))
+    }
+
+    /// Tells some of the files a program left.
+    fn gather(&mut self, run: RunId, facts: &mut Vec<Fact>) {
+        let Some(program) = self.running.get_mut(&run) else { return };
+        let Some(gathering) = &mut program.gathering else { return };
+        match gathering.next(program.window) {
+            Ok(Some(octets)) => {
+                program.window -= octets.len() as u64;
+                facts.push(Fact::Output { run, stream: Stream::FILES, octets });
+            }
+            Ok(None) => self.over(run, Status::Exited(0), facts),
+            Err(cause) => {
+                let why = format!("its output files cannot be read: {cause}");
+                self.over(run, Status::Incomplete(why), facts);
+            }
+        }
     }
 
     fn read(&mut self, run: RunId, place: usize, facts: &mut Vec<Fact>) {
@@ -257,16 +411,44 @@ impl Programs {
         if is_started && program.outputs.iter().any(Option::is_some) {
             return;
         }
-        let Some(outcome) = program.outcome.take() else { return };
-        if let Some(folder) = program.folder.take() {
-            let _ = std::fs::remove_dir_all(folder);
+        if program.gathering.is_some() {
+            return;
         }
-        self.running.remove(&run);
+        let Some(outcome) = program.outcome.take() else { return };
         let status = match outcome {
+            Outcome::Exited(0) if !program.collect.1.is_empty() => {
+                match Gathering::new(&program.collect.0, &program.collect.1) {
+                    Ok(gathering) => {
+                        program.gathering = Some(gathering);
+                        return;
+                    }
+                    Err(why) => Status::Incomplete(why),
+                }
+            }
             Outcome::Exited(code) => Status::Exited(code),
             Outcome::Signalled(signal) => Status::Signalled(signal),
+            Outcome::OverMemory(limit) => Status::OverMemory { limit },
             Outcome::CannotStart(why) => Status::CouldNotStart(why),
         };
+        self.over(run, status, facts);
+    }
+
+    /// Clears up behind a program and tells how it ended.
+    fn over(&mut self, run: RunId, status: Status, facts: &mut Vec<Fact>) {
+        let folder = self.running.remove(&run).and_then(|program| program.folder);
+        if let Some(folder) = folder {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+        self.checkpoints.forget(run, facts);
         facts.push(Fact::Ended { run, status });
     }
+}
+
+/// A name inside of a folder, with the folders it is in made.
+fn place(top: &Path, name: &[u8]) -> io::Result<PathBuf> {
+    let path = top.join(OsStr::from_bytes(name));
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    Ok(path)
 }

@@ -1,0 +1,346 @@
+//! Folders as runs of octets ([`rserpool_compute::tree`]), and back.
+
+use super::{PORTION, Stamp, digest, stamp_into};
+use rserpool_compute::Digest;
+use rserpool_compute::tree::{self, Entry, HEAD, Kind, List};
+use sha2::{Digest as _, Sha256};
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// What is in a folder.
+pub struct Scanned {
+    /// Names and kinds.
+    pub list: List,
+    stamps: Sha256,
+}
+
+impl Scanned {
+    /// Changes when something in the folder does.
+    pub fn stamp(&self) -> Stamp {
+        let mut sum = self.stamps.clone();
+        sum.update(self.list.emit());
+        Stamp(sum.finalize().into())
+    }
+
+    /// Its octets.
+    pub fn packer(&self, top: &Path) -> Packer {
+        Packer::new(top, &self.list)
+    }
+}
+
+/// Looks through a folder. The errors are for people.
+pub fn scan(top: &Path) -> Result<Scanned, String> {
+    let mut entries = Vec::new();
+    let mut stamps = Sha256::new();
+    look(top, &[], &mut entries, &mut stamps, &mut |_| true)?;
+    let list = List::new(entries).map_err(|error| format!("cannot take {}: {error}", top.display()))?;
+    Ok(Scanned { list, stamps })
+}
+
+/// Adds what is in one folder and below, as far as it is wanted; folders always.
+pub(super) fn look(
+    folder: &Path,
+    below: &[u8],
+    entries: &mut Vec<Entry>,
+    stamps: &mut Sha256,
+    wanted: &mut impl FnMut(&[u8]) -> bool,
+) -> Result<(), String> {
+    let cannot = |at: &Path, cause: io::Error| format!("cannot read {}: {cause}", at.display());
+    let mut found: Vec<_> = std::fs::read_dir(folder)
+        .and_then(Iterator::collect::<io::Result<Vec<_>>>)
+        .map_err(|cause| cannot(folder, cause))?;
+    found.sort_by_key(std::fs::DirEntry::file_name);
+    for one in found {
+        if entries.len() >= tree::ENTRIES_MAX {
+            return Err(format!("{} holds more than {} files", folder.display(), tree::ENTRIES_MAX));
+        }
+        let path = one.path();
+        let mut name = below.to_vec();
+        name.extend(one.file_name().as_bytes());
+        let metadata = one.metadata().map_err(|cause| cannot(&path, cause))?;
+        let kind = if metadata.is_dir() {
+            entries.push(Entry { name: name.clone(), kind: Kind::Folder });
+            name.push(b'/');
+            look(&path, &name, entries, stamps, wanted)?;
+            continue;
+        } else if !wanted(&name) {
+            continue;
+        } else if metadata.is_file() {
+            Kind::File { size: metadata.len(), executable: metadata.permissions().mode() & 0o111 != 0 }
+        } else if metadata.is_symlink() {
+            let target = std::fs::read_link(&path).map_err(|cause| cannot(&path, cause))?;
+            let target = target.into_os_string().into_vec();
+            if !tree::stays_inside(&name, &target) {
+                return Err(format!("{} is a link to something outside of its tree", path.display()));
+            }
+            Kind::Link { target }
+        } else {
+            return Err(format!("{} is neither a file, a folder nor a link", path.display()));
+        };
+        stamp_into(&metadata, stamps);
+        entries.push(Entry { name, kind });
+    }
+    Ok(())
+}
+
+/// Reads a folder as a run of octets.
+pub struct Packer {
+    top: PathBuf,
+    list: io::Cursor<Vec<u8>>,
+    files: VecDeque<(Vec<u8>, u64)>,
+    open: Option<(File, u64)>,
+}
+
+impl Packer {
+    /// Of what this list names in this folder.
+    pub fn new(top: &Path, list: &List) -> Self {
+        let sized = list.entries().iter().filter_map(|entry| match entry.kind {
+            Kind::File { size, .. } if size > 0 => Some((entry.name.clone(), size)),
+            _ => None,
+        });
+        let files = sized.collect();
+        Self { top: top.to_owned(), list: io::Cursor::new(list.emit()), files, open: None }
+    }
+}
+
+impl Read for Packer {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.list.read(into)?;
+        if count > 0 || into.is_empty() {
+            return Ok(count);
+        }
+        loop {
+            if let Some((file, left)) = &mut self.open {
+                let room = into.len().min(usize::try_from(*left).unwrap_or(into.len()));
+                let count = file.read(&mut into[..room])?;
+                if count == 0 {
+                    return Err(io::Error::other("a file became shorter while it was read"));
+                }
+                *left -= count as u64;
+                if *left == 0 {
+                    self.open = None;
+                }
+                return Ok(count);
+            }
+            let Some((name, size)) = self.files.pop_front() else { return Ok(0) };
+            self.open = Some((super::open(&self.top.join(OsStr::from_bytes(&name)))?, size));
+        }
+    }
+}
+
+/// What is unpacked is for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// A worker's cache: nobody writes to it.
+    Reading,
+    /// Its owner. Each file reaches the disk.
+    Keeping,
+}
+
+/// Makes a folder from the octets of one, as they come.
+pub struct Unpacker {
+    top: PathBuf,
+    purpose: For,
+    sum: Sha256,
+    /// Octets of the list so far, until it is complete.
+    head: Vec<u8>,
+    list: Option<List>,
+    /// The next entry.
+    next: usize,
+    open: Option<(File, u64)>,
+    /// Octets after the tree: a digest, at most.
+    trailer: Vec<u8>,
+}
+
+impl Unpacker {
+    /// Into this folder, which is made here.
+    pub fn new(top: &Path, purpose: For) -> io::Result<Self> {
+        DirBuilder::new().mode(0o755).create(top)?;
+        Ok(Self {
+            top: top.to_owned(),
+            purpose,
+            sum: Sha256::new(),
+            head: Vec::new(),
+            list: None,
+            next: 0,
+            open: None,
+            trailer: Vec::new(),
+        })
+    }
+
+    /// The next octets.
+    pub fn push(&mut self, mut octets: &[u8]) -> io::Result<()> {
+        while !octets.is_empty() {
+            let used = if self.list.is_none() {
+                self.push_head(octets)?
+            } else if let Some((file, left)) = &mut self.open {
+                let count = octets.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                file.write_all(&octets[..count])?;
+                self.sum.update(&octets[..count]);
+                *left -= count as u64;
+                count
+            } else if self.trailer.len() + octets.len() <= 32 {
+                self.trailer.extend(octets);
+                octets.len()
+            } else {
+                return Err(io::Error::other("octets behind a tree"));
+            };
+            octets = &octets[used..];
+            self.advance()?;
+        }
+        Ok(())
+    }
+
+    fn push_head(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let wrong = |error| io::Error::other(format!("malformed tree: {error}"));
+        let wanted = match self.head.first_chunk::<HEAD>() {
+            Some(head) => tree::length(head).map_err(wrong)?,
+            None => HEAD,
+        };
+        let count = octets.len().min(wanted - self.head.len());
+        self.head.extend(&octets[..count]);
+        if let Some(head) = self.head.first_chunk::<HEAD>()
+            && self.head.len() == tree::length(head).map_err(wrong)?
+        {
+            self.list = Some(List::parse(&self.head).map_err(wrong)?);
+            self.sum.update(&self.head);
+            self.head = Vec::new();
+        }
+        Ok(count)
+    }
+
+    /// Makes everything that needs no more octets.
+    fn advance(&mut self) -> io::Result<()> {
+        loop {
+            if let Some((file, left)) = &self.open {
+                if *left > 0 {
+                    return Ok(());
+                }
+                if self.purpose == For::Keeping {
+                    file.sync_all()?;
+                }
+                self.open = None;
+            }
+            let Some(entry) = self.list.as_ref().and_then(|list| list.entries().get(self.next)) else {
+                return Ok(());
+            };
+            self.next += 1;
+            let path = self.top.join(OsStr::from_bytes(&entry.name));
+            match &entry.kind {
+                Kind::Folder => DirBuilder::new().mode(0o755).create(path)?,
+                Kind::Link { target } => std::os::unix::fs::symlink(OsStr::from_bytes(target), path)?,
+                Kind::File { size, executable } => {
+                    let mode = match (self.purpose, executable) {
+                        (For::Reading, true) => 0o555,
+                        (For::Reading, false) => 0o444,
+                        (For::Keeping, true) => 0o755,
+                        (For::Keeping, false) => 0o644,
+                    };
+                    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+                    self.open = Some((file, *size));
+                }
+            }
+        }
+    }
+
+    /// The end. What was unpacked, and its digest; fails if something is missing, or another digest came behind it.
+    pub fn finish(self) -> io::Result<(List, Digest)> {
+        let digest = digest(self.sum);
+        let complete = self.open.is_none() && (self.trailer.is_empty() || self.trailer == digest.0);
+        match self.list {
+            Some(list) if complete && self.next == list.entries().len() => Ok((list, digest)),
+            _ => Err(io::Error::other("it did not arrive as it was sent")),
+        }
+    }
+}
+
+/// Copies a tree for somebody who may write to it.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let scanned = scan(from).map_err(io::Error::other)?;
+    let mut packer = scanned.packer(from);
+    let mut unpacker = Unpacker::new(to, For::Keeping)?;
+    let mut portion = vec![0; PORTION];
+    loop {
+        match packer.read(&mut portion)? {
+            0 => return unpacker.finish().map(drop),
+            count => unpacker.push(&portion[..count])?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    fn sample(top: &Path) {
+        std::fs::create_dir_all(top.join("bin/deep")).expect("room");
+        std::fs::write(top.join("bin/run"), "#!/bin/sh\n").expect("room");
+        std::fs::set_permissions(top.join("bin/run"), PermissionsExt::from_mode(0o700)).expect("ours");
+        std::fs::write(top.join("empty"), "").expect("room");
+        std::fs::write(top.join(OsStr::from_bytes(b"odd \xff\n*")), vec![7; 700_000]).expect("room");
+        std::os::unix::fs::symlink("../../empty", top.join("bin/deep/link")).expect("room");
+    }
+
+    fn octets(top: &Path) -> Vec<u8> {
+        let mut octets = Vec::new();
+        scan(top).expect("legal").packer(top).read_to_end(&mut octets).expect("readable");
+        octets
+    }
+
+    #[test]
+    fn a_tree_survives_the_way_in_portions_of_any_size() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let top = folder.path().join("top");
+        sample(&top);
+        let sent = octets(&top);
+        assert_eq!(sent.len() as u64, scan(&top).expect("legal").list.size());
+        for portion in [1_000, 65_536, 3_000_000] {
+            let there = folder.path().join(format!("there {portion}"));
+            let mut unpacker = Unpacker::new(&there, For::Keeping).expect("room");
+            sent.chunks(portion).for_each(|octets| unpacker.push(octets).expect("room"));
+            let (list, digest) = unpacker.finish().expect("complete");
+            assert_eq!(list.entries().len(), 6);
+            assert_eq!(digest, super::super::sum(&mut &sent[..]).expect("memory"));
+            assert_eq!(octets(&there), sent);
+            let mode = there.join("bin/run").metadata().expect("there").permissions().mode();
+            assert_eq!(mode & 0o111, 0o111);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_damaged_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let top = folder.path().join("top");
+        sample(&top);
+        let sent = octets(&top);
+        for (number, cut) in [0, 10, 40, sent.len() - 1].into_iter().enumerate() {
+            let there = folder.path().join(format!("cut {number}"));
+            let mut unpacker = Unpacker::new(&there, For::Keeping).expect("room");
+            unpacker.push(&sent[..cut]).expect("room");
+            assert!(unpacker.finish().is_err(), "cut at {cut}");
+        }
+        let there = folder.path().join("other digest");
+        let mut unpacker = Unpacker::new(&there, For::Keeping).expect("room");
+        unpacker.push(&sent).expect("room");
+        unpacker.push(&[1; 32]).expect("a digest");
+        assert!(unpacker.finish().is_err());
+    }
+
+    #[test]
+    fn links_that_leave_the_tree_and_special_files_are_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::symlink("/etc/passwd", folder.path().join("out")).expect("room");
+        let Err(why) = scan(folder.path()) else { panic!("it leaves") };
+        assert!(why.contains("out is a link to something outside"), "{why}");
+        std::fs::remove_file(folder.path().join("out")).expect("there");
+        std::os::unix::net::UnixListener::bind(folder.path().join("socket")).expect("room");
+        let Err(why) = scan(folder.path()) else { panic!("a socket is no file") };
+        assert!(why.contains("socket is neither"), "{why}");
+    }
+}

@@ -1,0 +1,296 @@
+//! Where jobs are kept: a folder for each, named as the job.
+//!
+//! ```text
+//!   $RSP_STATE_DIR, else $XDG_STATE_HOME/rsp, else ~/.local/state/rsp
+//!     jobs/NAME/journal      what happened (rserpool_compute::journal)
+//!               outputs      outputs too long for the journal
+//!               owner        locked by the process that works on the job; its number and host
+//!               status.json  what it last said of the present (rsp.status/1)
+//! ```
+
+use crate::exit::{Code, Failure};
+use crate::process;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// The longest name of a job, in octets.
+const NAME_MAX: usize = 64;
+
+/// Where all jobs are.
+pub fn jobs_folder() -> Result<PathBuf, Failure> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = variable("RSP_STATE_DIR")
+        .or_else(|| variable("XDG_STATE_HOME").map(|path| path.join("rsp")))
+        .or_else(|| variable("HOME").map(|path| path.join(".local/state/rsp")));
+    state.map(|path| path.join("jobs")).ok_or_else(|| {
+        let message = "cannot tell where to keep jobs: set RSP_STATE_DIR to a folder, or use --no-journal";
+        Failure::new(Code::Usage, message)
+    })
+}
+
+/// A job's folder.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// The job's name.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Keeps everybody else from working on the job as long as it lives, however this process ends.
+pub struct Ownership {
+    // Held for its lock.
+    _file: File,
+}
+
+/// Who works on a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its process.
+    pub pid: u32,
+    /// On this machine, by the name it gives itself.
+    pub host: String,
+}
+
+impl Owner {
+    /// False if it is known to be gone. Of other machines nothing is known.
+    fn is_alive(&self) -> bool {
+        self.host != host() || Path::new("/proc").join(self.pid.to_string()).exists()
+    }
+}
+
+/// This machine's name.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A legal name: it is a part of a path and stands on command lines.
+pub fn is_name(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
+    (1..=NAME_MAX).contains(&name.len())
+        && name.chars().all(legal)
+        && !name.starts_with(['.', '-'])
+        && name != "last"
+}
+
+impl Folder {
+    /// Makes the folder of a new job; without a name, one made of the command and some digits.
+    pub fn create(name: Option<&str>, command: &std::ffi::OsStr) -> Result<Self, Failure> {
+        let jobs = jobs_folder()?;
+        let cannot = |path: &Path, cause: io::Error| {
+            let message = format!(
+                "cannot keep the job in {}: {cause}; set RSP_STATE_DIR to another folder, or use --no-journal",
+                path.display()
+            );
+            Failure::new(Code::CannotWrite, message)
+        };
+        std::fs::create_dir_all(&jobs).map_err(|cause| cannot(&jobs, cause))?;
+        if let Some(name) = name {
+            let path = jobs.join(name);
+            return match std::fs::create_dir(&path) {
+                Ok(()) => Ok(Self { name: name.into(), path }),
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+                    let message = format!(
+                        "there is a job '{name}' already: go on with it by `rsp resume {name}`, remove it by \
+                         `rsp job rm {name}`, or choose another --name"
+                    );
+                    Err(Failure::new(Code::Usage, message))
+                }
+                Err(cause) => Err(cannot(&path, cause)),
+            };
+        }
+        let base = Path::new(command).file_name().unwrap_or_default().to_string_lossy();
+        let legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let base: String = base.chars().filter(legal).take(24).collect();
+        let base = if base.is_empty() || base.starts_with('-') { "job".to_owned() } else { base };
+        let mut random = process::random();
+        loop {
+            let name = format!("{base}-{:05x}", random.next_u64() & 0xf_ffff);
+            let path = jobs.join(&name);
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { name, path }),
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(cause) => return Err(cannot(&path, cause)),
+            }
+        }
+    }
+
+    /// The folder of a job there is. `last`: of the one begun last.
+    pub fn find(name: &str) -> Result<Self, Failure> {
+        if name == "last" {
+            let newest = Self::all()?.into_iter().max_by_key(|folder| folder.begun());
+            return newest
+                .ok_or_else(|| Failure::new(Code::Usage, "there is no job yet; `rsp run` makes one"));
+        }
+        let folder = Self { name: name.into(), path: jobs_folder()?.join(name) };
+        if !is_name(name) || !folder.journal().exists() {
+            let message = format!("there is no job '{name}'; `rsp job ls` shows those there are");
+            return Err(Failure::new(Code::Usage, message));
+        }
+        Ok(folder)
+    }
+
+    /// All there are, by name.
+    pub fn all() -> Result<Vec<Self>, Failure> {
+        let jobs = jobs_folder()?;
+        let entries = match std::fs::read_dir(&jobs) {
+            Ok(entries) => entries,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(cause) => {
+                return Err(Failure::new(Code::Failed, format!("cannot read {}: {cause}", jobs.display())));
+            }
+        };
+        let mut all: Vec<Self> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let folder = Self { name, path: entry.path() };
+                (is_name(&folder.name) && folder.journal().exists()).then_some(folder)
+            })
+            .collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(all)
+    }
+
+    /// When it was begun: the owner's file is made once.
+    fn begun(&self) -> Option<std::time::SystemTime> {
+        let made = std::fs::metadata(self.path.join("made")).or_else(|_| std::fs::metadata(&self.path));
+        made.and_then(|data| data.modified()).ok()
+    }
+
+    /// Its journal.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// Its outputs.
+    pub fn outputs(&self) -> PathBuf {
+        self.path.join("outputs")
+    }
+
+    /// What its owner last said of the present.
+    pub fn status(&self) -> PathBuf {
+        self.path.join("status.json")
+    }
+
+    /// Makes the files of a new job so that they survive, and owns it.
+    pub fn begin(&self) -> io::Result<(Ownership, File, File)> {
+        let ownership = match self.own() {
+            Ok(Ok(ownership)) => ownership,
+            Ok(Err(owner)) => return Err(io::Error::other(format!("process {} was faster", owner.pid))),
+            Err(cause) => return Err(cause),
+        };
+        let new = |path: PathBuf| OpenOptions::new().read(true).append(true).create_new(true).open(path);
+        File::create(self.path.join("made"))?;
+        let outputs = OpenOptions::new().read(true).write(true).create_new(true).open(self.outputs())?;
+        let journal = new(self.journal())?;
+        File::open(&self.path)?.sync_all()?;
+        if let Some(above) = self.path.parent() {
+            File::open(above)?.sync_all()?;
+        }
+        Ok((ownership, journal, outputs))
+    }
+
+    /// Becomes the owner, or tells who is.
+    pub fn own(&self) -> io::Result<Result<Ownership, Owner>> {
+        let path = self.path.join("owner");
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                file.read_to_string(&mut text)?;
+                let owner = parse_owner(&text);
+                if owner.is_alive() {
+                    return Ok(Err(owner));
+                }
+                // Somebody who only looks holds it for a moment, or another new owner has not written yet.
+                file.lock()?;
+            }
+            Err(TryLockError::Error(cause)) => return Err(cause),
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{} {}", std::process::id(), host())?;
+        Ok(Ok(Ownership { _file: file }))
+    }
+
+    /// Becomes the owner, or fails with who is.
+    pub fn own_or_refuse(&self) -> Result<Ownership, Failure> {
+        match self.own() {
+            Ok(Ok(ownership)) => Ok(ownership),
+            Ok(Err(owner)) => {
+                let name = &self.name;
+                let message = format!(
+                    "process {} on {} works on job '{name}' already; wait for it, or stop it by `rsp job cancel {name}`",
+                    owner.pid, owner.host
+                );
+                Err(Failure::new(Code::Owned, message))
+            }
+            Err(cause) => {
+                Err(Failure::new(Code::CannotWrite, format!("cannot own {}: {cause}", self.path.display())))
+            }
+        }
+    }
+
+    /// Who works on it, if anybody does.
+    pub fn owner(&self) -> Option<Owner> {
+        let mut file = OpenOptions::new().read(true).write(true).open(self.path.join("owner")).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {}
+            _ => return None,
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).ok()?;
+        Some(parse_owner(&text))
+    }
+
+    /// True if its client is about to write the first words of its journal.
+    pub fn is_beginning(&self) -> bool {
+        let is_empty = std::fs::metadata(self.journal()).map_or(true, |journal| journal.len() == 0);
+        // Before the journal comes the lock, and before the lock the folder.
+        let others = || self.owner().is_some_and(|owner| owner.pid != std::process::id());
+        is_empty && (!self.path.join("owner").exists() || others())
+    }
+
+    /// Waits until nobody works on it.
+    pub fn wait_for_owner(&self) -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(self.path.join("owner"))?;
+        file.lock_shared()
+    }
+}
+
+fn parse_owner(text: &str) -> Owner {
+    let (pid, host) = text.trim().split_once(' ').unwrap_or_default();
+    Owner { pid: pid.parse().unwrap_or_default(), host: host.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_in_paths_and_on_command_lines() {
+        for name in ["a", "render-0f3a9", "x.y_z+1"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "-x", "last", "a b", "ä", &"x".repeat(65)] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_job_has_one_owner_at_a_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let job = Folder { name: "x".into(), path: folder.path().into() };
+        assert_eq!(job.owner(), None);
+        let (first, ..) = job.begin().expect("new");
+        let me = Owner { pid: std::process::id(), host: host() };
+        assert_eq!(job.own().expect("readable").err(), Some(me.clone()));
+        assert_eq!(job.owner(), Some(me));
+        drop(first);
+        assert_eq!(job.owner(), None);
+        assert!(job.own_or_refuse().is_ok());
+    }
+}
