@@ -273,8 +273,8 @@ fn attack(speech: Speech, to: Endpoint, seed: u64, messages: u64, legal: Arc<Ato
     let mut net = Config::user(Role::Registrar);
     // Another host, as far as addresses tell: a registrar lets a host speak for the elements it had before.
     let any = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 2).into(), 0);
-    net.asap = DoorAt { at: Some(any), tcp: false, sctp: true };
-    net.enrp = Some(any);
+    net.asap = DoorAt::sctp(any);
+    net.enrp = Some(any.into());
     let make = move |_: &rserpool_net::Bound| {
         let (random, link, outbox) = (Random::from_seed(seed), None, Outbox::default());
         let attacker = Attacker { speech, to, random, left: messages, link, legal, outbox };

@@ -22,6 +22,7 @@ fn shell(line: &str) -> common::Said {
     command
         .args(["-c", line])
         .env("PATH", format!("{}:{path}", program.display()))
+        .env("RSP_STATE_DIR", common::state_dir())
         .env_remove("RSP_REGISTRAR");
     finish(command, b"")
 }

@@ -28,8 +28,12 @@ fn each_value_is_a_task_and_without_registrar_a_private_pool_does_it() {
     let said = run(["run", "--", "echo", "frame", "{}.png", ":::", "1", "2", "3"]);
     assert_eq!(said.sorted(), ["frame 1.png", "frame 2.png", "frame 3.png"]);
     assert_eq!(said.code(), 0, "{}", said.stderr);
-    assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
+    assert_eq!(said.stderr.lines().count(), 2, "{}", said.stderr);
     assert!(said.stderr.contains("using a private one with"), "{}", said.stderr);
+    assert!(said.stderr.contains("job echo-"), "{}", said.stderr);
+    let said = run(["run", "--no-journal", "--", "echo", "{}", ":::", "1"]);
+    assert_eq!((said.code(), said.text().as_str()), (0, "1\n"), "{}", said.stderr);
+    assert!(!said.stderr.contains("job "), "{}", said.stderr);
 }
 
 #[test]
@@ -260,7 +264,11 @@ fn ctrl_c_ends_everything_that_was_started() {
     rustix::process::kill_process(run_itself, Signal::INT).expect("it runs");
     let said = wait(child);
     assert_eq!(said.code(), 130, "{}", said.stderr);
-    assert!(said.stderr.contains("interrupted; 0 of 3 tasks were done"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("interrupted; 0 of 3 tasks were done; go on with `rsp resume "),
+        "{}",
+        said.stderr
+    );
     for pid in tasks {
         assert!(ends(pid), "a task goes on");
     }

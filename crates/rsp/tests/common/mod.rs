@@ -8,6 +8,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -18,8 +19,13 @@ pub const BOUND: Duration = Duration::from_secs(60);
 /// The program under test, with a clean environment.
 pub fn rsp() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rsp"));
-    command.env_remove("RSP_REGISTRAR").stdin(Stdio::null());
+    command.env_remove("RSP_REGISTRAR").env("RSP_STATE_DIR", state_dir()).stdin(Stdio::null());
     command
+}
+
+/// Where the jobs of this test program are kept.
+pub fn state_dir() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("state-{}", std::process::id()))
 }
 
 /// What a finished run said.
