@@ -22,7 +22,14 @@ pub struct Gearman {
 /// A server and its two workers.
 pub struct Pool {
     port: u16,
-    _processes: Vec<Process>,
+    processes: Vec<Process>,
+}
+
+impl Pool {
+    /// One of its workers: dropped, it is killed.
+    pub fn take_worker(&mut self) -> Process {
+        self.processes.pop().expect("a server and two workers")
+    }
 }
 
 impl Gearman {
@@ -69,7 +76,7 @@ impl Gearman {
             std::thread::sleep(Duration::from_millis(1));
         }
         let worker = || Process::start(self.client(&["worker", &port.to_string()]));
-        Pool { port, _processes: vec![server, worker(), worker()] }
+        Pool { port, processes: vec![server, worker(), worker()] }
     }
 
     /// From nothing to the first result.
