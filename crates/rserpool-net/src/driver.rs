@@ -323,10 +323,15 @@ impl<N: Node, A: App<N>> Loop<N, A> {
     /// Carries out what the node wishes, and hands its events to the application, which may cause more.
     fn settle(&mut self) {
         loop {
-            while let Some(wish) = self.node.poll() {
+            let mut next = self.node.poll();
+            while let Some(wish) = next {
+                next = self.node.poll();
                 match wish {
                     Output::Event(event) => self.events.push_back(event),
-                    wish => self.ports.carry_out(self.now, wish),
+                    wish => {
+                        let more = next.as_ref().is_some_and(|next| on_one_link(&wish, next));
+                        self.ports.carry_out(self.now, wish, more);
+                    }
                 }
             }
             let Some(event) = self.events.pop_front() else { return };
@@ -406,6 +411,11 @@ impl<N: Node, A: App<N>> Loop<N, A> {
             self.node.handle(self.now, Input::Wake);
         }
     }
+}
+
+/// True if both are messages on the same link.
+fn on_one_link<E>(one: &Output<E>, other: &Output<E>) -> bool {
+    matches!((one, other), (Output::Send { link: one, .. }, Output::Send { link: other, .. }) if one == other)
 }
 
 /// A node in a thread of its own.

@@ -76,8 +76,9 @@ impl Ports {
         self.counters.clone()
     }
 
-    /// Does what the node wishes. Events are the caller's business and ignored here.
-    pub fn carry_out<E>(&mut self, now: Time, wish: Output<E>) {
+    /// Does what the node wishes. Events are the caller's business and ignored here. `more`: its next wish is another
+    /// message on the same link.
+    pub fn carry_out<E>(&mut self, now: Time, wish: Output<E>, more: bool) {
         let Self { transports, attempts, inbox, crossed, .. } = self;
         match wish {
             Output::Open { link, door, to, greeting } => {
@@ -91,7 +92,7 @@ impl Ports {
             Output::Send { link, ppid, bytes } => {
                 attempts.said(link, ppid, &bytes);
                 if let Some(transport) = transports.iter_mut().find(|transport| transport.has(link)) {
-                    transport.send(now, link, ppid, bytes, inbox);
+                    transport.send(now, link, ppid, bytes, more, inbox);
                 }
             }
             Output::Close { link, how } => {
@@ -134,7 +135,7 @@ impl Ports {
         let begun = transport.open(now, link, door, to, greeting, &mut self.inbox);
         if begun.is_ok() {
             for (ppid, bytes) in said {
-                transport.send(now, link, ppid, bytes, &mut self.inbox);
+                transport.send(now, link, ppid, bytes, false, &mut self.inbox);
             }
         }
         self.after_opening(link, begun);

@@ -40,8 +40,9 @@ pub trait Transport {
         inbox: &mut Inbox,
     ) -> Result<(), Refused>;
 
-    /// Queues a message. A full queue ends the link: `Closed` with `Overflow` follows.
-    fn send(&mut self, now: Time, link: LinkId, ppid: Ppid, bytes: Vec<u8>, inbox: &mut Inbox);
+    /// Queues a message. A full queue ends the link: `Closed` with `Overflow` follows. `more`: the next wish is another
+    /// message on this link, so they may leave together.
+    fn send(&mut self, now: Time, link: LinkId, ppid: Ppid, bytes: Vec<u8>, more: bool, inbox: &mut Inbox);
 
     /// Ends a link. No fact follows; a graceful end goes on behind the scenes for a bounded time.
     fn close(&mut self, now: Time, link: LinkId, how: Ending);

@@ -92,13 +92,16 @@ impl Association {
         true
     }
 
-    /// Gives the socket what waits, as far as it takes it; then the end, if that was wished for.
-    pub(super) fn write(&mut self, assoc: i32, socket: &Socket) -> Written {
+    /// Gives the socket what waits, as far as it takes it; then the end, if that was wished for. `more`: another message
+    /// follows at once.
+    pub(super) fn write(&mut self, assoc: i32, more: bool, socket: &Socket) -> Written {
         if self.opening.is_some() {
             return Written::Done;
         }
         while let Some((ppid, bytes)) = self.waiting.front() {
-            match socket.write(assoc, STREAM, ppid.0, bytes) {
+            // What is held back for more leaves with the last one, whenever that is taken.
+            let more = more || self.waiting.len() > 1;
+            match socket.write(assoc, STREAM, ppid.0, bytes, more) {
                 Ok(()) => {
                     self.queued -= bytes.len();
                     self.waiting.pop_front();

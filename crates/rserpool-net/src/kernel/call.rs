@@ -108,18 +108,37 @@ pub(super) fn peel_off(fd: BorrowedFd<'_>, assoc: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(checked(own)?) })
 }
 
-/// Sends one message, or with `flags` an end. All or nothing.
+/// What becomes of what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// A message that leaves now, with those that waited.
+    AtOnce,
+    /// A message that may wait for the next one, to share its packet.
+    WithMore,
+    /// The end, when all has arrived.
+    End,
+    /// The end now, with octets that say why.
+    Abort,
+}
+
+/// Sends one message, or an end. All or nothing.
 pub(super) fn send(
     fd: BorrowedFd<'_>,
     assoc: i32,
     stream: u16,
-    flags: c_int,
+    how: How,
     ppid: u32,
     bytes: &[u8],
 ) -> io::Result<()> {
+    let (snd_flags, more) = match how {
+        How::AtOnce => (0, 0),
+        How::WithMore => (0, libc::MSG_MORE),
+        How::End => (libc::SCTP_EOF, 0),
+        How::Abort => (libc::SCTP_ABORT, 0),
+    };
     let info = libc::sctp_sndinfo {
         snd_sid: stream,
-        snd_flags: flags as u16,
+        snd_flags: snd_flags as u16,
         // The system hands PPIDs through as they are; on the wire they are big-endian.
         snd_ppid: ppid.to_be(),
         snd_context: 0,
@@ -142,7 +161,7 @@ pub(super) fn send(
         (*header).cmsg_type = libc::SCTP_SNDINFO;
         (*header).cmsg_len = libc::CMSG_LEN(size) as _;
         libc::CMSG_DATA(header).cast::<libc::sctp_sndinfo>().write_unaligned(info);
-        libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_NOSIGNAL)
+        libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_NOSIGNAL | more)
     };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

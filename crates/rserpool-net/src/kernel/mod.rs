@@ -410,13 +410,14 @@ impl KernelSctp {
         }
     }
 
-    /// Gives the system what an association has to send; moves it out if its socket is full.
-    fn write(&mut self, assoc: i32, inbox: &mut Inbox) {
+    /// Gives the system what an association has to send; moves it out if its socket is full. `more`: another message
+    /// follows at once.
+    fn write(&mut self, assoc: i32, more: bool, inbox: &mut Inbox) {
         loop {
             let Some(association) = self.associations.get_mut(&assoc) else { return };
             let Some(held) = self.sockets.get(&association.place) else { return };
             let before = association.held();
-            let written = association.write(assoc, &held.socket);
+            let written = association.write(assoc, more, &held.socket);
             self.held = self.held - before + association.held();
             match written {
                 Written::Done => return,
@@ -506,7 +507,7 @@ impl Transport for KernelSctp {
         self.attempt(now, Association::new(link, 0, Some(opening)))
     }
 
-    fn send(&mut self, _: Time, link: LinkId, ppid: Ppid, bytes: Vec<u8>, inbox: &mut Inbox) {
+    fn send(&mut self, _: Time, link: LinkId, ppid: Ppid, bytes: Vec<u8>, more: bool, inbox: &mut Inbox) {
         let Some(&assoc) = self.links.get(&link) else { return };
         let Some(association) = self.associations.get_mut(&assoc) else { return };
         let length = bytes.len();
@@ -518,8 +519,8 @@ impl Transport for KernelSctp {
             return self.give_up(assoc, Cause::Overflow, Reason::Memory, "out of buffers", inbox);
         }
         // At once: each message is a system call of its own in any case, and so it leaves before the application is told
-        // what happened, which may wake other threads.
-        self.write(assoc, inbox);
+        // what happened, which may wake other threads. The kernel may wait for more, and send one packet.
+        self.write(assoc, more, inbox);
     }
 
     fn close(&mut self, now: Time, link: LinkId, how: Ending) {
@@ -538,7 +539,7 @@ impl Transport for KernelSctp {
 
     fn flush(&mut self, _: Clock, inbox: &mut Inbox) {
         for assoc in std::mem::take(&mut self.dirty) {
-            self.write(assoc, inbox);
+            self.write(assoc, false, inbox);
         }
     }
 
@@ -551,7 +552,7 @@ impl Transport for KernelSctp {
             self.read(clock, place, inbox);
             // There may be room again.
             if let Some(assoc) = self.sockets.get(&place).and_then(|held| held.alone) {
-                self.write(assoc, inbox);
+                self.write(assoc, false, inbox);
             }
         }
         if inbox.is_empty() && !self.again.is_empty() {

@@ -1,6 +1,6 @@
 //! One SCTP socket of the kernel: of a door, for all its associations (one-to-many), or of a single association.
 
-use super::call::{self, BATCH, Batch};
+use super::call::{self, BATCH, Batch, How};
 use super::{address, notice};
 use socket2::{Domain, Protocol, Type};
 use std::io;
@@ -186,9 +186,18 @@ impl Socket {
         }
     }
 
-    /// Sends one message. `WouldBlock`: not now; the waker of a peeled-off socket rings when it is worth another try.
-    pub(super) fn write(&self, assoc: i32, stream: u16, ppid: u32, bytes: &[u8]) -> io::Result<()> {
-        let send = |fd: &socket2::Socket| call::send(fd.as_fd(), assoc, stream, 0, ppid, bytes);
+    /// Sends one message; with `more` it may wait for the next one. `WouldBlock`: not now; the waker of a peeled-off socket
+    /// rings when it is worth another try.
+    pub(super) fn write(
+        &self,
+        assoc: i32,
+        stream: u16,
+        ppid: u32,
+        bytes: &[u8],
+        more: bool,
+    ) -> io::Result<()> {
+        let how = if more { How::WithMore } else { How::AtOnce };
+        let send = |fd: &socket2::Socket| call::send(fd.as_fd(), assoc, stream, how, ppid, bytes);
         if !self.alone {
             return send(self.fd.get_ref());
         }
@@ -224,13 +233,13 @@ impl Socket {
     /// Ends an association after all that was sent.
     pub(super) fn shut_down(&self, assoc: i32) {
         // One that is ending by itself needs no more.
-        let _ = call::send(self.fd.get_ref().as_fd(), assoc, 0, libc::SCTP_EOF, 0, &[]);
+        let _ = call::send(self.fd.get_ref().as_fd(), assoc, 0, How::End, 0, &[]);
     }
 
     /// Ends an association at once and tells the peer why. The reason is never empty: that is how the peer knows it from
     /// the end of a process.
     pub(super) fn abort(&self, assoc: i32, reason: &str) {
-        let _ = call::send(self.fd.get_ref().as_fd(), assoc, 0, libc::SCTP_ABORT, 0, reason.as_bytes());
+        let _ = call::send(self.fd.get_ref().as_fd(), assoc, 0, How::Abort, 0, reason.as_bytes());
     }
 
     /// The addresses of an association's peer, the primary one first; and its port.

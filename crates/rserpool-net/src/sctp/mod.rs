@@ -240,7 +240,7 @@ impl Transport for SctpOverUdp {
         Ok(())
     }
 
-    fn send(&mut self, now: Time, link: LinkId, ppid: Ppid, bytes: Vec<u8>, inbox: &mut Inbox) {
+    fn send(&mut self, now: Time, link: LinkId, ppid: Ppid, bytes: Vec<u8>, _more: bool, inbox: &mut Inbox) {
         let Some(&assoc) = self.associations.get(&link) else { return };
         if self.mux.send(now, assoc, STREAM, ppid, bytes).is_err() {
             // Full or too large: either way more than the other side takes.

@@ -246,7 +246,7 @@ impl Transport for Tcp {
         Ok(())
     }
 
-    fn send(&mut self, now: Time, id: LinkId, ppid: Ppid, bytes: Vec<u8>, inbox: &mut Inbox) {
+    fn send(&mut self, now: Time, id: LinkId, ppid: Ppid, bytes: Vec<u8>, _more: bool, inbox: &mut Inbox) {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.is_known()) else { return };
         link.send(now, ppid, &bytes, &self.common, inbox);
         self.after(now, id, Look::Done, inbox);
