@@ -272,7 +272,15 @@ impl<N: Node, A: App<N>> Loop<N, A> {
                 portions = 0;
                 tokio::task::yield_now().await;
             }
-            match poll_fn(|cx| self.poll_step(cx)).await {
+            let step = poll_fn(|cx| {
+                let step = self.poll_step(cx);
+                if step.is_pending() {
+                    // The reactor is asked while we wait.
+                    portions = 0;
+                }
+                step
+            });
+            match step.await {
                 Step::Mail => portions += 1,
                 Step::Call(call) => {
                     portions += 1;
