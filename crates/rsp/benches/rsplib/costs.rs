@@ -18,7 +18,7 @@ const TRIPS: usize = 1_000;
 const REGISTRATIONS: usize = 400;
 /// Elements that are watched, and how long keep-alives are counted.
 const WATCHED: usize = 400;
-const WATCH_MS: u32 = 1_500;
+const WATCH_MS: u32 = 3_000;
 
 const ECHO: u16 = 5_000;
 const OURS: u16 = 3_863;
