@@ -56,7 +56,7 @@ impl Pair {
     /// the open session before, where the user tells.
     fn talk(&self) -> (f64, Option<f64>) {
         let mut elements = [self.element(0), self.element(1)];
-        let user = self.user(&["--interval", "5", "--json"], &["-interval=5"]);
+        let user = self.user(&["--interval", "2", "--json"], &["-interval=2"]);
         let answer = |line: &str| {
             let said = line.contains("Ack #") || line.contains("\"reply\"");
             IDS.iter().position(|id| said && line.contains(id))
@@ -124,7 +124,7 @@ pub fn measure() {
     }
     let mut table = table(["session", "ours", "longest", "RSPLIB", "longest", "goal for ours"]);
     let names = [
-        ("talks every 5 ms, element killed: first answer of the next", "20 round trips"),
+        ("talks every 2 ms, element killed: first answer of the next", "20 round trips"),
         ("waits for a computation, element killed: goes on", "≤ 0.1 s"),
         ("the same, element hung, asked every 5 s with 5 s patience (the defaults of both)", ""),
         ("the same, asked every 0.4 s with 0.5 s patience", "≤ 1.5 s"),
@@ -139,7 +139,7 @@ pub fn measure() {
     println!("\n{table}\n");
     println!(
         "{ROUNDS} rounds, {HANG_ROUNDS} with hung elements. Echo of 24 octets: {:.0} µs; round trip of our open session: {:.0} \
-         µs. B11, the first row: ours {:.1} round trips or {:.1} echoes, RSPLIB {:.1} echoes; of it up to 5 ms are the pause \
+         µs. B11, the first row: ours {:.1} round trips or {:.1} echoes, RSPLIB {:.1} echoes; of it up to 2 ms are the pause \
          between two Pings.",
         floor * 1e6,
         trip * 1e6,
