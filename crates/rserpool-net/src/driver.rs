@@ -47,8 +47,9 @@ pub trait App<N: Node> {
     /// One event. May call the node: its wishes are carried out next. Must return soon, the node stands still so long.
     fn event(&mut self, node: &mut N, now: Time, event: N::Event);
 
-    /// Ready if there is room for more events. While there is not, the node's links are not read, so the other sides
-    /// are held up by flow control; who stays away longer than heartbeats allow counts as hung, and is.
+    /// Ready if there is room for more events; asked before each wait, so what a turn told can be handed over together.
+    /// While there is not, the node's links are not read, so the other sides are held up by flow control; who stays away
+    /// longer than heartbeats allow counts as hung, and is.
     fn poll_room(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }

@@ -54,7 +54,8 @@ pub struct DurableJob {
     stage: Stage,
     /// The disk failed: nothing more is for it.
     failed: bool,
-    writer: Writer,
+    /// `None`: there is no journal.
+    writer: Option<Writer>,
     state: State,
     /// Tasks of former lives that are not over and were not handed in again yet.
     awaited: u64,
@@ -63,7 +64,7 @@ pub struct DurableJob {
     then: Vec<Then>,
     /// They should go as soon as possible; others go along with those.
     urgent: bool,
-    /// The sync of the journal under way.
+    /// The sync under way, and what waits for it.
     under_way: Option<(u64, Vec<Then>)>,
     mark: u64,
     /// How long the file of outputs is, and whether some of it is not on its way to be synced.
@@ -112,10 +113,16 @@ impl DurableJob {
     /// [`CONTENT_MAX`](journal::CONTENT_MAX) octets. `time`: milliseconds since 1970.
     pub fn begin(config: job::Config, about: &[u8], time: u64, random: Random) -> Self {
         let (writer, header) = Writer::begin(config.job, about);
-        let mut durable = Self::new(config, writer, State::default(), 0, random);
+        let mut durable = Self::new(config, Some(writer), State::default(), 0, random);
         durable.records = header;
         durable.live(time);
         durable
+    }
+
+    /// A new job without a journal: it ends with its client, and nothing waits for a disk but outputs that are too long for
+    /// the memory.
+    pub fn unrecorded(config: job::Config, random: Random) -> Self {
+        Self::new(config, None, State::default(), 0, random)
     }
 
     /// Goes on with a job: the state its journal came to, a writer behind it, and the length of the file of outputs.
@@ -127,14 +134,14 @@ impl DurableJob {
         time: u64,
         random: Random,
     ) -> Self {
-        let mut durable = Self::new(config, writer, state, outputs, random);
+        let mut durable = Self::new(config, Some(writer), state, outputs, random);
         // What a former life wrote and did not sync is believed now, so it has to be made safe first.
         durable.outputs.1 = true;
         durable.live(time);
         durable
     }
 
-    fn new(config: job::Config, writer: Writer, state: State, outputs: u64, random: Random) -> Self {
+    fn new(config: job::Config, writer: Option<Writer>, state: State, outputs: u64, random: Random) -> Self {
         let (tasks_max, octets_max) = (config.tasks_max, config.octets_max);
         // What there is room for is decided here, where tasks wait for the disk as well.
         let inside = job::Config { tasks_max: usize::MAX, octets_max: usize::MAX, journal: true, ..config };
@@ -382,7 +389,9 @@ impl DurableJob {
     }
 
     fn record(&mut self, entry: &Entry) {
-        self.writer.put(entry, &mut self.records);
+        if let Some(writer) = &mut self.writer {
+            writer.put(entry, &mut self.records);
+        }
         self.state.apply(entry);
     }
 
@@ -391,7 +400,9 @@ impl DurableJob {
         if self.failed {
             return;
         }
-        if self.records.is_empty() && self.under_way.is_none() && self.then.is_empty() {
+        // Without a journal, outputs in their file are all there is to wait for.
+        let unwritten = self.writer.is_none() && self.outputs.1;
+        if self.records.is_empty() && self.under_way.is_none() && self.then.is_empty() && !unwritten {
             self.proceed(next);
         } else {
             self.then.push(next);
@@ -420,21 +431,32 @@ impl DurableJob {
         }
     }
 
-    /// Sends what is recorded to the disk, unless it is busy with what was before.
-    fn commit(&mut self) {
+    /// Sends what is recorded to the disk, unless it is busy with what was before. True if something was done that did not
+    /// have to wait for it.
+    fn commit(&mut self) -> bool {
         if !self.urgent || self.failed || self.under_way.is_some() {
-            return;
+            return false;
         }
         self.urgent = false;
-        if std::mem::take(&mut self.outputs.1) {
+        let outputs = std::mem::take(&mut self.outputs.1);
+        if outputs {
             self.sync(File::Outputs);
         }
         if !self.records.is_empty() {
             let octets = std::mem::take(&mut self.records);
             self.tell(Event::Disk(Wish::Append { file: File::Journal, octets }));
         }
-        self.sync(File::Journal);
-        self.under_way = Some((self.mark, std::mem::take(&mut self.then)));
+        if self.writer.is_some() {
+            self.sync(File::Journal);
+        }
+        let then = std::mem::take(&mut self.then);
+        if outputs || self.writer.is_some() {
+            self.under_way = Some((self.mark, then));
+            return false;
+        }
+        let waited = !then.is_empty();
+        then.into_iter().for_each(|next| self.proceed(next));
+        waited
     }
 
     fn sync(&mut self, file: File) {
@@ -624,8 +646,7 @@ impl Node for DurableJob {
                 None => {
                     // Everything this moment brought is recorded: it goes to the disk together.
                     self.room();
-                    self.commit();
-                    if self.wishes.is_empty() {
+                    if !self.commit() && self.wishes.is_empty() {
                         return None;
                     }
                 }

@@ -15,6 +15,8 @@ struct Desk {
     told: Vec<Event>,
     /// Links it wished for: it looks for workers.
     opened: usize,
+    /// Nobody stands in for the job inside, so the books have to agree.
+    whole: bool,
 }
 
 fn config() -> job::Config {
@@ -29,7 +31,8 @@ fn echo() -> Work {
 
 impl Desk {
     fn with(job: DurableJob) -> Self {
-        let mut desk = Self { job, now: Time::ZERO, journal: vec![], marks: vec![], told: vec![], opened: 0 };
+        let (journal, marks, told) = (vec![], vec![], vec![]);
+        let mut desk = Self { job, now: Time::ZERO, journal, marks, told, opened: 0, whole: true };
         desk.settle();
         desk
     }
@@ -50,7 +53,9 @@ impl Desk {
                 _ => {}
             }
         }
-        self.job.check();
+        if self.whole {
+            self.job.check();
+        }
     }
 
     fn call<R>(&mut self, call: impl FnOnce(&mut DurableJob, Time) -> R) -> R {
@@ -195,4 +200,42 @@ fn a_full_job_counts_what_waits_for_the_disk() {
     desk.stores();
     assert!(desk.call(|job, now| job.cancel(now, TaskId(1))));
     assert_eq!(desk.told, [Event::Room]);
+}
+
+#[test]
+fn without_a_journal_nothing_waits_for_the_disk() {
+    let mut desk = Desk::with(DurableJob::unrecorded(config(), Random::from_seed(1)));
+    desk.call(|job, now| job.submit(now, TaskId(1), &[1], &echo())).expect("taken");
+    assert_eq!(desk.opened, 1, "somebody is looked for at once");
+    desk.call(DurableJob::finish);
+    desk.call(|job, now| job.printed(now, 0));
+    desk.call(DurableJob::flush);
+    assert_eq!(desk.told, [Event::Flushed]);
+    assert_eq!((desk.journal.len(), desk.marks.len()), (0, 0));
+}
+
+#[test]
+fn without_a_journal_only_large_outputs_are_waited_for() {
+    let mut desk = Desk::with(DurableJob::unrecorded(config(), Random::from_seed(1)));
+    let attempt = Attempt { task: TaskId(1), number: 1 };
+    let worker = ElementId(3);
+    desk.call(|job, now| job.submit(now, TaskId(1), &[1], &echo())).expect("taken");
+    // In the place of the job inside, whose workers are in the simulator.
+    desk.whole = false;
+    desk.call(|job, _| {
+        job.hear(job::Event::Started { attempt, worker });
+        job.output(attempt, Stream::OUTPUT, vec![0; BLOCK]);
+        job.result(attempt, worker, crate::Status::Exited(0));
+    });
+    assert_eq!(desk.marks, [(File::Outputs, 1)]);
+    let accepted = |told: &Event| matches!(told, Event::Accepted(_));
+    assert!(!desk.told.iter().any(accepted), "its output is on its way");
+    // What comes meanwhile waits its turn, and for no second sync.
+    desk.call(|job, now| job.flush(now));
+    assert!(!desk.told.contains(&Event::Flushed));
+    desk.stores();
+    let place = desk.told.iter().position(accepted).expect("accepted");
+    let flushed = desk.told.iter().position(|told| *told == Event::Flushed).expect("flushed");
+    assert!(place < flushed);
+    assert_eq!((desk.journal.len(), desk.marks.len()), (0, 0));
 }

@@ -70,6 +70,9 @@ impl Disk {
     }
 }
 
+/// Octets after which it is told that there is room again.
+const TOLD_AT: usize = 64 * 1024;
+
 /// The life of the disk's thread: what is for the disk is done, everything else passed on in its order.
 pub fn run(mut disk: Disk, events: &Listener, handle: &Handle<DurableJob>, hear: &Hear) {
     let mut failed = false;
@@ -78,8 +81,9 @@ pub fn run(mut disk: Disk, events: &Listener, handle: &Handle<DurableJob>, hear:
         if portion.is_empty() {
             return;
         }
+        let mut handled = 0;
         for event in portion {
-            let weight = Listener::weight(&event);
+            handled += Listener::weight(&event);
             match event {
                 Event::Disk(_) if failed => {}
                 Event::Disk(wish) => match disk.carry_out(wish) {
@@ -98,8 +102,11 @@ pub fn run(mut disk: Disk, events: &Listener, handle: &Handle<DurableJob>, hear:
                     }
                 }
             }
-            events.done(weight);
+            if handled >= TOLD_AT {
+                events.done(std::mem::take(&mut handled));
+            }
         }
+        events.done(handled);
     }
 }
 

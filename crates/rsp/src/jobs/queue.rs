@@ -33,8 +33,11 @@ struct Shared {
     news: Condvar,
 }
 
-/// The node's end.
-pub struct Teller(Arc<Shared>);
+/// The node's end. What a turn of the node told is handed over together: whoever listens is woken once.
+pub struct Teller {
+    shared: Arc<Shared>,
+    told: VecDeque<Event>,
+}
 
 /// The other end.
 pub struct Listener(Arc<Shared>);
@@ -42,7 +45,7 @@ pub struct Listener(Arc<Shared>);
 /// A queue.
 pub fn queue() -> (Teller, Listener) {
     let shared = Arc::new(Shared::default());
-    (Teller(shared.clone()), Listener(shared))
+    (Teller { shared: shared.clone(), told: VecDeque::new() }, Listener(shared))
 }
 
 impl Shared {
@@ -71,18 +74,33 @@ fn octets(event: &Event) -> usize {
         }
 }
 
+impl Teller {
+    fn hand_over(&mut self) {
+        if self.told.is_empty() {
+            return;
+        }
+        let mut waiting = self.shared.lock();
+        if waiting.over {
+            return self.told.clear();
+        }
+        waiting.octets += self.told.iter().map(octets).sum::<usize>();
+        let nothing_waited = waiting.events.is_empty();
+        waiting.events.append(&mut self.told);
+        drop(waiting);
+        if nothing_waited {
+            self.shared.news.notify_one();
+        }
+    }
+}
+
 impl App<DurableJob> for Teller {
     fn event(&mut self, _node: &mut DurableJob, _now: Time, event: Event) {
-        let mut waiting = self.0.lock();
-        if !waiting.over {
-            waiting.octets += octets(&event);
-            waiting.events.push_back(event);
-            self.0.news.notify_one();
-        }
+        self.told.push_back(event);
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut waiting = self.0.lock();
+        self.hand_over();
+        let mut waiting = self.shared.lock();
         if waiting.over || waiting.octets <= OCTETS_MAX {
             return Poll::Ready(());
         }
@@ -93,7 +111,8 @@ impl App<DurableJob> for Teller {
 
 impl Drop for Teller {
     fn drop(&mut self) {
-        self.0.end();
+        self.hand_over();
+        self.shared.end();
     }
 }
 
@@ -107,10 +126,10 @@ impl Listener {
         std::mem::take(&mut waiting.events)
     }
 
-    /// What was taken is done with, so there is room for as much.
-    pub fn done(&self, event: usize) {
+    /// What weighs so much of what was taken is done with, so there is room for as much.
+    pub fn done(&self, weight: usize) {
         let mut waiting = self.0.lock();
-        waiting.octets = waiting.octets.saturating_sub(event);
+        waiting.octets = waiting.octets.saturating_sub(weight);
         if waiting.octets <= OCTETS_MAX / 2
             && let Some(waker) = waiting.waker.take()
         {

@@ -9,7 +9,7 @@ use crate::process::say;
 use rserpool_compute::job::{Event, TransferId};
 use rserpool_compute::{Attempt, Item};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -37,7 +37,11 @@ enum Asked {
 }
 
 /// The way to the clerk.
-pub struct Clerk(Sender<Asked>);
+pub struct Clerk {
+    asked: Sender<Asked>,
+    /// Tasks that brought a checkpoint.
+    keeps: BTreeSet<u64>,
+}
 
 impl Clerk {
     /// Begins. `post` tells the job.
@@ -52,18 +56,23 @@ impl Clerk {
             complained: false,
         };
         std::thread::Builder::new().name("files".into()).spawn(move || office.work(&asked))?;
-        Ok(Self(sender))
+        Ok(Self { asked: sender, keeps: BTreeSet::new() })
     }
 
     /// Passes an event of transfers on.
-    pub fn hear(&self, event: Event) {
+    pub fn hear(&mut self, event: Event) {
+        if let Event::Save { attempt, .. } = &event {
+            self.keeps.insert(attempt.task.0);
+        }
         // It lives as long as we do.
-        let _ = self.0.send(Asked::Event(event));
+        let _ = self.asked.send(Asked::Event(event));
     }
 
     /// A task is over.
-    pub fn over(&self, task: u64) {
-        let _ = self.0.send(Asked::Over(task));
+    pub fn over(&mut self, task: u64) {
+        if self.keeps.remove(&task) {
+            let _ = self.asked.send(Asked::Over(task));
+        }
     }
 }
 

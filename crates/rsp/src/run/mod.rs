@@ -124,13 +124,14 @@ fn work(args: &RunArgs, rest: Rest, start: impl FnOnce() -> Result<Start, Failur
         ..Config::new(client::user(&args.registrars, &choice), args.pool, job_id)
     };
     let (teller, listener) = queue::queue();
-    let (about, now) = (start.about.emit(), process::wall_millis());
+    let (about, now, recorded) = (start.about.emit(), process::wall_millis(), start.name.is_some());
     let begun = start.former.as_ref().map(|former| {
         let book = &former.book;
         (book.state.clone(), book.writer.clone(), start.outputs_length)
     });
     let make = move |_: &rserpool_net::Bound| {
         let job = match begun {
+            None if !recorded => DurableJob::unrecorded(config, random),
             None => DurableJob::begin(config, &about, now, random),
             Some((state, writer, outputs)) => DurableJob::resume(config, state, writer, outputs, now, random),
         };
