@@ -127,7 +127,8 @@ impl Keeper {
     }
 }
 
-/// Waits for the next outcome; `None` when the keeper is gone.
+/// Waits for the next outcome; `None` when the keeper is gone. Whoever wrote into the output pipes of that program is gone, so
+/// what is not in them now never will be; that they end may show a moment later.
 pub fn next_outcome(socket: &mut UnixStream) -> Option<(u64, Outcome)> {
     let mut length = [0; 4];
     socket.read_exact(&mut length).ok()?;
@@ -297,6 +298,8 @@ struct Running {
     memory_max: Option<u64>,
     /// It used more.
     over: bool,
+    /// Holds its output pipes, so that they do not end before its outcome is told: whoever reads them is woken once.
+    _command: Command,
 }
 
 impl Nursery {
@@ -450,8 +453,8 @@ impl Nursery {
         match start_nicely(&mut command, order.nice) {
             Ok(child) => {
                 let leader = Pid::from_child(&child);
-                let running = Running { id: order.id, memory_max: order.memory_max, over: false };
-                self.running.insert(leader, running);
+                let Order { id, memory_max, .. } = *order;
+                self.running.insert(leader, Running { id, memory_max, over: false, _command: command });
             }
             Err(error) => {
                 let why = match error.kind() {
@@ -467,10 +470,11 @@ impl Nursery {
         }
     }
 
-    /// Collects what ended, reports it, and ends what it left behind.
+    /// Collects what ended, ends what it left behind, and reports it: all that was said is in the pipes then.
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let Some(Running { id, memory_max, over }) = self.running.remove(&pid) else { continue };
+            let Some(ended) = self.running.remove(&pid) else { continue };
+            let Running { id, memory_max, over, .. } = ended;
             self.end_remains(id);
             let outcome = match (status.exit_status(), status.terminating_signal()) {
                 _ if over => Outcome::OverMemory(memory_max.unwrap_or_default()),

@@ -205,6 +205,7 @@ impl Programs {
             let (id, outcome) = next_outcome(&mut self.outcomes).ok_or(io::ErrorKind::UnexpectedEof)?;
             if let Some(program) = self.running.get_mut(&RunId(id)) {
                 program.outcome = Some(outcome);
+                self.read_rest(RunId(id), &mut facts)?;
                 self.finish(RunId(id), &mut facts);
             }
         }
@@ -400,6 +401,36 @@ impl Programs {
             _ => {
                 program.outputs[place] = None;
                 self.finish(run, facts);
+            }
+        }
+    }
+
+    /// Reads what is left of the outputs of a program that ended, as far as its window goes.
+    fn read_rest(&mut self, run: RunId, facts: &mut Vec<Fact>) -> io::Result<()> {
+        loop {
+            let Some(program) = self.running.get_mut(&run).filter(|program| program.window > 0) else {
+                return Ok(());
+            };
+            let open =
+                (0..).zip(&program.outputs).filter_map(|(place, output)| Some((place, output.as_ref()?)));
+            let (places, mut waiting): (Vec<usize>, Vec<_>) =
+                open.map(|(place, output)| (place, PollFd::new(output, PollFlags::IN))).unzip();
+            if places.is_empty() {
+                return Ok(());
+            }
+            match poll(&mut waiting, Some(&Timespec::default())) {
+                Ok(_) => {}
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let has_more: Vec<_> =
+                waiting.iter().map(|output| output.revents().contains(PollFlags::IN)).collect();
+            for (place, has_more) in places.into_iter().zip(has_more) {
+                if has_more {
+                    self.read(run, place, facts);
+                } else if let Some(program) = self.running.get_mut(&run) {
+                    program.outputs[place] = None;
+                }
             }
         }
     }
