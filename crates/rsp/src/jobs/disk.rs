@@ -70,8 +70,8 @@ impl Disk {
     }
 }
 
-/// Octets after which it is told that there is room again.
-const TOLD_AT: usize = 64 * 1024;
+/// Octets, about, that are passed on together.
+const AT_ONCE: usize = 64 * 1024;
 
 /// The life of the disk's thread: what is for the disk is done, everything else passed on in its order.
 pub fn run(mut disk: Disk, events: &Listener, handle: &Handle<DurableJob>, hear: &Hear) {
@@ -81,9 +81,16 @@ pub fn run(mut disk: Disk, events: &Listener, handle: &Handle<DurableJob>, hear:
         if portion.is_empty() {
             return;
         }
-        let mut handled = 0;
+        let (mut handled, mut others) = (0, Vec::new());
         for event in portion {
             handled += Listener::weight(&event);
+            let is_slow = matches!(event, Event::Disk(Wish::Sync { .. }));
+            if (is_slow || handled >= AT_ONCE)
+                && !others.is_empty()
+                && hear.send(Heard::Events(std::mem::take(&mut others))).is_err()
+            {
+                return;
+            }
             match event {
                 Event::Disk(_) if failed => {}
                 Event::Disk(wish) => match disk.carry_out(wish) {
@@ -96,15 +103,14 @@ pub fn run(mut disk: Disk, events: &Listener, handle: &Handle<DurableJob>, hear:
                         let _ = handle.post_blocking(move |job, now| job.disk_failed(now, cause.to_string()));
                     }
                 },
-                event => {
-                    if hear.send(Heard::Event(event)).is_err() {
-                        return;
-                    }
-                }
+                event => others.push(event),
             }
-            if handled >= TOLD_AT {
+            if handled >= AT_ONCE {
                 events.done(std::mem::take(&mut handled));
             }
+        }
+        if !others.is_empty() && hear.send(Heard::Events(others)).is_err() {
+            return;
         }
         events.done(handled);
     }

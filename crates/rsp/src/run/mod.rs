@@ -62,8 +62,8 @@ const LAST_WORDS: Duration = Duration::from_secs(20);
 
 /// What the main thread hears.
 pub enum Heard {
-    /// The job.
-    Event(Event),
+    /// The job, in order.
+    Events(Vec<Event>),
     /// The job's thread ended.
     Ended,
     /// A signal: stop for now.
@@ -139,7 +139,7 @@ fn work(args: &RunArgs, rest: Rest, start: impl FnOnce() -> Result<Start, Failur
     };
     let running = rserpool_net::spawn("job", net, make).map_err(|error| cannot_bind(&error))?;
 
-    let (hear, heard) = mpsc::sync_channel(1024);
+    let (hear, heard) = mpsc::sync_channel(64);
     let (events_to, handle, store) = (hear.clone(), running.handle.clone(), start.disk);
     spawn("disk", move || {
         disk::run(store, &listener, &handle, &events_to);
@@ -351,8 +351,15 @@ impl<'a> Run<'a> {
     ) -> Result<Code, Failure> {
         while matches!(self.stage, Stage::Running | Stage::Ending) {
             match self.next(heard, handle) {
-                Ok(Heard::Event(Event::Room)) => drop(room.send(())),
-                Ok(Heard::Event(event)) => self.hear(event, handle),
+                Ok(Heard::Events(events)) => {
+                    for event in events {
+                        match event {
+                            Event::Room => drop(room.send(())),
+                            event => self.hear(event, handle),
+                        }
+                        self.suspend_if_due(handle);
+                    }
+                }
                 Ok(Heard::Submitted(tasks)) => self.submitted.extend(tasks),
                 Ok(Heard::Former(index, values, entry)) => self.former(index, values, *entry),
                 Ok(Heard::InputEnded(Ok(total))) => {
@@ -372,10 +379,7 @@ impl<'a> Run<'a> {
                     return Err(Failure::new(Code::Failed, message));
                 }
             }
-            if (self.trouble.is_some() || self.interrupted) && self.stage == Stage::Running {
-                let _ = handle.post_blocking(|job, now| job.suspend(now));
-                self.stage = Stage::Ending;
-            }
+            self.suspend_if_due(handle);
         }
         // What waits for its turn waits for the next life, if there can be one.
         if (self.name.is_none() || self.stage == Stage::Finished)
@@ -391,6 +395,14 @@ impl<'a> Run<'a> {
             present.end();
         }
         self.verdict()
+    }
+
+    /// There is no going on after a trouble or an interrupt.
+    fn suspend_if_due(&mut self, handle: &Handle<DurableJob>) {
+        if (self.trouble.is_some() || self.interrupted) && self.stage == Stage::Running {
+            let _ = handle.post_blocking(|job, now| job.suspend(now));
+            self.stage = Stage::Ending;
+        }
     }
 
     /// The next thing to hear. Whenever there is nothing at once, the job learns what was printed.
@@ -435,10 +447,13 @@ impl<'a> Run<'a> {
         let _ = handle.post_blocking(|job, now| job.flush(now));
         let end = Instant::now() + LAST_WORDS;
         while let Ok(heard) = heard.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            match heard {
-                Heard::Event(Event::Flushed) => return,
-                Heard::Event(event @ Event::Stopped { .. }) => return self.hear(event, handle),
-                _ => {}
+            let Heard::Events(events) = heard else { continue };
+            for event in events {
+                match event {
+                    Event::Flushed => return,
+                    Event::Stopped { .. } => return self.hear(event, handle),
+                    _ => {}
+                }
             }
         }
     }
