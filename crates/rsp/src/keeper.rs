@@ -127,8 +127,8 @@ impl Keeper {
     }
 }
 
-/// Waits for the next outcome; `None` when the keeper is gone. Whoever wrote into the output pipes of that program is gone, so
-/// what is not in them now never will be; that they end may show a moment later.
+/// Waits for the next outcome; `None` when the keeper is gone. What the program said is in its output pipes by then; that they
+/// end may show a moment later, or never, if something still holds them that hides from the keeper.
 pub fn next_outcome(socket: &mut UnixStream) -> Option<(u64, Outcome)> {
     let mut length = [0; 4];
     socket.read_exact(&mut length).ok()?;
@@ -470,7 +470,7 @@ impl Nursery {
         }
     }
 
-    /// Collects what ended, ends what it left behind, and reports it: all that was said is in the pipes then.
+    /// Collects what ended, ends what it left behind, and reports it.
     fn reap(&mut self) {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let Some(ended) = self.running.remove(&pid) else { continue };

@@ -119,8 +119,8 @@ impl DurableJob {
         durable
     }
 
-    /// A new job without a journal: it ends with its client, and nothing waits for a disk but outputs that are too long for
-    /// the memory.
+    /// A new job without a journal: it ends with its client, and there is nothing on the disk to wait for but outputs that are
+    /// too long for a record.
     pub fn unrecorded(config: job::Config, random: Random) -> Self {
         Self::new(config, None, State::default(), 0, random)
     }

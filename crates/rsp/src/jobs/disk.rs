@@ -25,7 +25,7 @@ pub enum Disk {
         /// How long they are.
         length: u64,
     },
-    /// Nowhere: outputs that are too long for the memory go to a file without a name.
+    /// Nowhere: outputs that are too long for a record go to a file without a name.
     Nowhere {
         /// The outputs, once there are any.
         outputs: OutputsFile,
@@ -51,6 +51,7 @@ impl Disk {
                 }
                 return Ok(Some(mark));
             }
+            // A job without a journal appends nothing to it.
             (Self::Nowhere { .. }, Wish::Append { file: Which::Journal, .. }) => {}
             (Self::Nowhere { .. }, Wish::Sync { mark, .. }) => return Ok(Some(mark)),
             (

@@ -271,8 +271,11 @@ impl Programs {
             Asked::Saved { run } => self.checkpoints.saved(run, facts),
             Asked::Digested { run, found } => self.checkpoints.digested(run, found, facts),
             Asked::Grant { run, octets } => {
-                if let Some(program) = self.running.get_mut(&run) {
-                    program.window += u64::from(octets);
+                let Some(program) = self.running.get_mut(&run) else { return Ok(()) };
+                program.window += u64::from(octets);
+                if program.outcome.is_some() {
+                    self.read_rest(run, facts)?;
+                    self.finish(run, facts);
                 }
             }
             Asked::Kill { run } => {
