@@ -325,7 +325,19 @@ impl TaskService {
         }
     }
 
-    pub(super) fn cookie_due(&mut self, id: SessionId, replies: &mut Replies<Wish>) {
+    /// There is a new checkpoint: a cookie says so at once, unless the last one was given a moment ago.
+    pub(super) fn cookie_of_checkpoint(&mut self, now: Time, id: SessionId, replies: &mut Replies<Wish>) {
+        let Some(session) = self.books.sessions.get(&id) else { return };
+        let due = session.cookie_given.map_or(now, |given| given + self.config.cookie_interval);
+        if due <= now {
+            self.timers.clear(&Timer::Cookie(id));
+            self.cookie_due(now, id, replies);
+        } else if self.timers.get(&Timer::Cookie(id)).is_none_or(|set| due < set) {
+            self.timers.set(Timer::Cookie(id), due);
+        }
+    }
+
+    pub(super) fn cookie_due(&mut self, now: Time, id: SessionId, replies: &mut Replies<Wish>) {
         // The cookie covers output that may still be in the batch: data first (RFC 5352 §3.8 leaves the order to us).
         for message in self.out.remove(&id).unwrap_or_default().take() {
             replies.send(id, PPID, message);
@@ -336,6 +348,7 @@ impl TaskService {
             return;
         }
         session.cookie_had_entries = !entries.is_empty();
+        session.cookie_given = Some(now);
         replies.cookie(id, Cookie { job, sequence: session.sequence, entries }.emit());
         session.sequence = session.sequence.saturating_add(1);
     }

@@ -109,7 +109,7 @@ impl TaskService {
                 continue;
             }
             self.timers.clear(&Timer::Cookie(id));
-            self.cookie_due(id, replies);
+            self.cookie_due(now, id, replies);
             let session = self.books.sessions.get_mut(&id).expect("listed above");
             for run in std::mem::take(&mut session.held).into_values().filter_map(|held| held.run()) {
                 self.stop_for_nobody(run, replies);

@@ -7,6 +7,7 @@ use crate::item::Item;
 use crate::protocol::{Attempt, Batch, CHUNK_MAX, Frame, JobId, Status, Stream, TaskId, WINDOW};
 use crate::resources::Resources;
 use crate::work::Work;
+use rserpool::Time;
 use rserpool::element::SessionId;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -232,6 +233,8 @@ pub(super) struct Session {
     pub(super) transfers: u32,
     /// The last cookie had entries: an empty one has to take its place when the work is done.
     pub(super) cookie_had_entries: bool,
+    /// When the last one was given.
+    pub(super) cookie_given: Option<Time>,
 }
 
 /// Tasks whose newest attempt a session remembers.

@@ -70,8 +70,9 @@ pub struct Config {
     /// Octets of items kept for tasks to come. Tasks whose items do not fit together are refused; with 0, all that need
     /// any.
     pub cache: u64,
-    /// Shortest time between two cookies of a session: the work repeated after a fail-over is at most this, and what
-    /// is under way.
+    /// Shortest time between two cookies of a session. A checkpoint is told at once if the last cookie was given before that:
+    /// the work repeated after a fail-over is what was done since the last checkpoint, or in so much time if there are more
+    /// checkpoints than that, and what is under way.
     pub cookie_interval: Duration,
 }
 
@@ -482,7 +483,7 @@ impl Service for TaskService {
                 {
                     held.checkpointed(state);
                     if let Some(id) = id {
-                        self.cookie_soon(now, id);
+                        self.cookie_of_checkpoint(now, id, replies);
                     }
                 }
             }
@@ -515,7 +516,7 @@ impl Service for TaskService {
                     }
                 }
                 Timer::Grace(job, task) => self.grace_over(job, task, replies),
-                Timer::Cookie(id) => self.cookie_due(id, replies),
+                Timer::Cookie(id) => self.cookie_due(now, id, replies),
                 Timer::DrainOver => self.give_back_running(now, replies),
             }
         }

@@ -272,7 +272,7 @@ impl TaskService {
             && save.sent == save.item.size
         {
             held.checkpointed(Checkpoint::Kept(save.item).emit());
-            self.cookie_soon(now, id);
+            self.cookie_of_checkpoint(now, id, replies);
         }
     }
 }
