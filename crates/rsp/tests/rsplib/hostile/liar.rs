@@ -78,7 +78,8 @@ impl Liar {
         let element = PoolElement {
             id: ElementId(0x666),
             home: RegistrarId::UNDEFINED,
-            life: Life(600_000),
+            // Nobody renews it, and a million messages take their time.
+            life: Life::INFINITE,
             user_transport,
             policy: Policy::RoundRobin,
             asap_transport: None,
