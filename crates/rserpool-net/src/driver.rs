@@ -423,6 +423,10 @@ impl<N: Node, A: App<N>> Loop<N, A> {
         if self.node.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.node.handle(self.now, Input::Wake);
         }
+        if self.deadline().is_some_and(|deadline| deadline <= self.now) {
+            // What is due again at once is due later: time does not stand still.
+            self.read_clock();
+        }
     }
 }
 

@@ -54,10 +54,6 @@ pub fn run(args: &RegistrarArgs) -> Result<(), Failure> {
     let interrupted = process::until_interrupted()?;
     let make = registrar(args.clone(), id, peers, random);
     let running = rserpool_net::spawn("registrar", net, make).map_err(|error| cannot_bind(&error))?;
-    for note in &running.bound.notes {
-        say(format!("note: {note}"));
-    }
-    say(serving(id, &running.bound));
     let asked = running.handle.clone();
     let status = move || asked.ask_blocking(|registrar, _| Status::of_registrar(registrar)).ok();
     let reporting = Reporting::begin(&args.status, ComponentId::registrar(id), &running.bound.asap, status)?;
@@ -83,6 +79,11 @@ fn registrar(
     random: rserpool::Random,
 ) -> impl FnOnce(&Bound) -> (Registrar, Log) + Send {
     move |bound| {
+        // Before the node begins, so before anything it has to say.
+        for note in &bound.notes {
+            say(format!("note: {note}"));
+        }
+        say(serving(id, bound));
         let enrp = bound.enrp.clone().expect("a registrar asks for an ENRP door and gets it or an error");
         // Whoever serves on loopback serves this machine, whose elements have loopback addresses.
         let local = bound.asap.iter().flat_map(|at| &at.addresses).any(|ip| ip.is_loopback());
