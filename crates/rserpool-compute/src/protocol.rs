@@ -617,11 +617,18 @@ impl Iterator for Frames<'_> {
 pub struct Batch {
     full: Vec<Vec<u8>>,
     open: Vec<u8>,
+    urgent: bool,
 }
 
 impl Batch {
     /// Adds a frame behind the others.
     pub fn push(&mut self, frame: &Frame) {
+        self.urgent = true;
+        self.add(frame);
+    }
+
+    /// Likewise, one that may wait for others.
+    pub fn add(&mut self, frame: &Frame) {
         let start = self.open.len();
         frame.emit(&mut self.open);
         if self.open.len() <= BATCH {
@@ -635,8 +642,19 @@ impl Batch {
         }
     }
 
+    /// There are frames, and all of them may wait for others.
+    pub fn may_wait(&self) -> bool {
+        !self.urgent && !(self.open.is_empty() && self.full.is_empty())
+    }
+
+    /// What there is waits no longer.
+    pub fn hurry(&mut self) {
+        self.urgent = true;
+    }
+
     /// The messages gathered, in order; none is empty.
     pub fn take(&mut self) -> Vec<Vec<u8>> {
+        self.urgent = false;
         let mut messages = std::mem::take(&mut self.full);
         if !self.open.is_empty() {
             messages.push(std::mem::take(&mut self.open));

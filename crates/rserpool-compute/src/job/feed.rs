@@ -36,7 +36,8 @@ impl Lane {
     /// How many more tasks to send now. `ahead`: also some that have to wait for a slot, for so long.
     ///
     /// The pace of the past is only believed as far as the present bears it out: never more ahead than results have come
-    /// (a first short task says little about the second), and none while a task takes its time.
+    /// (a first short task says little about the second), and none while a task takes its time. What is ahead is half used up
+    /// before there is more, so that it comes together.
     fn room(&self, now: Time, ahead: Option<Duration>) -> usize {
         let ahead = match (ahead, self.pace) {
             (Some(span), Some(pace)) => {
@@ -45,7 +46,11 @@ impl Lane {
             }
             _ => 0,
         };
-        let wanted = (self.slots as usize + ahead).saturating_sub(self.assigned.len());
+        let beyond = self.assigned.len().saturating_sub(self.slots as usize);
+        let wanted = match beyond > ahead / 2 {
+            true => 0,
+            false => (self.slots as usize + ahead).saturating_sub(self.assigned.len()),
+        };
         wanted.min((self.limit as usize).saturating_sub(self.assigned.len() + self.unsettled.len()))
     }
 

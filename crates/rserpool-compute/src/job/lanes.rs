@@ -135,10 +135,11 @@ impl Lane {
         self.assigned.get_mut(&attempt.task).filter(|assigned| assigned.number == attempt.number)
     }
 
-    /// Tells the worker to forget a result.
+    /// Tells the worker to forget a result, when there is more to tell it or some time has passed: what it hears costs it a
+    /// wake, and this is no news it waits for.
     pub(super) fn settle(&mut self, attempt: Attempt) {
         self.unsettled.remove(&attempt);
-        self.batch.push(&Frame::Ack { attempt });
+        self.batch.add(&Frame::Ack { attempt });
     }
 
     /// Notes that so many results came just now, for the pace.

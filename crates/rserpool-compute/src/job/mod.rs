@@ -97,6 +97,8 @@ enum Timer {
     Move(SessionId),
     /// A hung worker is back and had time to say what it had to say.
     Former(SessionId),
+    /// A worker should hear what it may forget, although there is nothing else to tell it.
+    Settle(SessionId),
     /// Slots are idle while tasks wait at a busy worker: call them back.
     Recall,
     /// A task takes so long that an idle slot should begin it, too.
@@ -430,7 +432,17 @@ impl Job {
         }
         self.feed();
         for (&id, lane) in &mut self.lanes {
-            for message in lane.batch.take() {
+            if lane.batch.may_wait() && !lane.assigned.is_empty() {
+                if self.timers.get(&Timer::Settle(id)).is_none() {
+                    self.timers.set(Timer::Settle(id), self.now + self.config.ahead);
+                }
+                continue;
+            }
+            let messages = lane.batch.take();
+            if !messages.is_empty() {
+                self.timers.clear(&Timer::Settle(id));
+            }
+            for message in messages {
                 moved = true;
                 // A lane that is losing its worker learns so from the next event; its tasks are sent again then.
                 let _ = self.user.send(self.now, id, PPID, message);
@@ -518,6 +530,11 @@ impl Node for Job {
                 Timer::LookAround => self.look_around(),
                 Timer::Move(session) => self.give_up_moving(session),
                 Timer::Former(session) => self.user.forget_former(now, session),
+                Timer::Settle(session) => {
+                    if let Some(lane) = self.lanes.get_mut(&session) {
+                        lane.batch.hurry();
+                    }
+                }
                 Timer::Recall => self.recall(),
                 // What is due is found by `feed`.
                 Timer::Backup | Timer::Asking => {}
