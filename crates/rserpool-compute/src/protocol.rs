@@ -617,6 +617,7 @@ impl Iterator for Frames<'_> {
 pub struct Batch {
     full: Vec<Vec<u8>>,
     open: Vec<u8>,
+    frames: usize,
     urgent: bool,
 }
 
@@ -629,6 +630,7 @@ impl Batch {
 
     /// Likewise, one that may wait for others.
     pub fn add(&mut self, frame: &Frame) {
+        self.frames += 1;
         let start = self.open.len();
         frame.emit(&mut self.open);
         if self.open.len() <= BATCH {
@@ -642,9 +644,9 @@ impl Batch {
         }
     }
 
-    /// There are frames, and all of them may wait for others.
-    pub fn may_wait(&self) -> bool {
-        !self.urgent && !(self.open.is_empty() && self.full.is_empty())
+    /// How many frames there are, if all of them may wait for others.
+    pub fn waiting(&self) -> Option<usize> {
+        (self.frames > 0 && !self.urgent && self.full.is_empty()).then_some(self.frames)
     }
 
     /// What there is waits no longer.
@@ -654,7 +656,7 @@ impl Batch {
 
     /// The messages gathered, in order; none is empty.
     pub fn take(&mut self) -> Vec<Vec<u8>> {
-        self.urgent = false;
+        (self.frames, self.urgent) = (0, false);
         let mut messages = std::mem::take(&mut self.full);
         if !self.open.is_empty() {
             messages.push(std::mem::take(&mut self.open));

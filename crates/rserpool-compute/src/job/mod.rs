@@ -432,7 +432,7 @@ impl Job {
         }
         self.feed();
         for (&id, lane) in &mut self.lanes {
-            if lane.batch.may_wait() && !lane.assigned.is_empty() {
+            if lane.batch.waiting().is_some() && !lane.assigned.is_empty() {
                 if self.timers.get(&Timer::Settle(id)).is_none() {
                     self.timers.set(Timer::Settle(id), self.now + self.config.ahead);
                 }

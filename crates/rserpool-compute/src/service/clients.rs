@@ -281,6 +281,7 @@ impl TaskService {
     pub(super) fn forget(&mut self, now: Time, id: SessionId, replies: &mut Replies<Wish>) {
         self.out.remove(&id);
         self.timers.clear(&Timer::Cookie(id));
+        self.timers.clear(&Timer::Tell(id));
         let queued = self.books.sessions.get(&id).map(|session| session.queue.clone()).unwrap_or_default();
         let needs: Vec<_> = queued.into_iter().flat_map(|attempt| self.books.unneeded(attempt, id)).collect();
         let Some(session) = self.books.sessions.remove(&id) else { return };

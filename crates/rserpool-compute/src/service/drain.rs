@@ -45,7 +45,7 @@ impl TaskService {
         if patience.is_zero() {
             self.give_back_running(now, replies);
         }
-        self.finish(replies);
+        self.finish(now, replies);
     }
 
     /// Tasks that are not settled: held for a session, or in the hope that their client comes back.

@@ -139,6 +139,12 @@ impl Held {
 
     /// Sends what the window permits and, after the last output, the result.
     pub(super) fn send(&mut self, out: &mut Batch) {
+        self.tell(out);
+        out.hurry();
+    }
+
+    /// Likewise, but it may wait for more.
+    pub(super) fn tell(&mut self, out: &mut Batch) {
         while self.window > 0
             && let Some((stream, mut octets)) = self.backlog.pop_front()
         {
@@ -153,7 +159,7 @@ impl Held {
                 log => *log = None,
             }
             let offset = self.sent - fits as u64;
-            out.push(&Frame::Output { attempt: self.attempt, stream, offset, octets });
+            out.add(&Frame::Output { attempt: self.attempt, stream, offset, octets });
             self.window -= fits as u64;
         }
         self.settle_checkpoint();
@@ -162,7 +168,7 @@ impl Held {
         {
             let status = status.clone();
             self.state = State::Told(status.clone());
-            out.push(&Frame::Result { attempt: self.attempt, status, octets: self.sent });
+            out.add(&Frame::Result { attempt: self.attempt, status, octets: self.sent });
         }
     }
 

@@ -109,7 +109,12 @@ impl TaskService {
             return length;
         }
         let from = held.checkpoint().map_or(0, |(octets, _)| *octets);
-        batch.push(&Frame::Started { attempt, of: held.of, from });
+        let started = Frame::Started { attempt, of: held.of, from };
+        match attempt.number {
+            1 => batch.add(&started),
+            // What ended a worker before may do so again, and no loss of a worker must go unnoticed for long.
+            _ => batch.push(&started),
+        }
         self.books.owners.insert(run, Owner::Session(id, attempt));
         if !held.resources.is_empty() {
             self.books.used.insert(run, held.resources.clone());
@@ -170,7 +175,7 @@ impl TaskService {
             status
         });
         if let Some(id) = id {
-            held.send(self.out.entry(id).or_default());
+            held.tell(self.out.entry(id).or_default());
         }
         self.books.owners.remove(&run);
     }

@@ -72,7 +72,12 @@ struct Worker {
 }
 
 impl Worker {
+    /// One that says everything at once.
     fn with(config: Config) -> Self {
+        Self::holding(Config { tell_within: Duration::ZERO, ..config })
+    }
+
+    fn holding(config: Config) -> Self {
         Self { service: TaskService::new(config), now: Time::ZERO, said: VecDeque::new() }
     }
 
@@ -268,6 +273,69 @@ fn a_sleep_holds_its_slot_for_its_time() {
     w.sleeps_until(10);
     w.says(S1, &[done(attempt(1, 1), 0), done(attempt(2, 1), 0)]);
     w.says_nothing_more();
+}
+
+/// A worker that waits for company with what it says, and four tasks behind the one that runs.
+fn with_tasks_ahead() -> Worker {
+    let mut w = Worker::holding(Config { slots: 1, queue: 4, name: "w".into(), ..Config::default() });
+    w.greets(S1, 1);
+    w.hears(S1, &(1..=5).map(|id| task(attempt(id, 1), &spin())).collect::<Vec<_>>());
+    w.starts(1, attempt(1, 1), spin());
+    w
+}
+
+#[test]
+fn what_runs_say_comes_together_while_more_tasks_wait_than_there_is_to_say() {
+    let mut w = with_tasks_ahead();
+    w.is_told(Fact::Ended { run: RunId(1), status: Status::Exited(0) });
+    w.starts(2, attempt(2, 1), spin());
+    w.says_nothing_more();
+    w.is_told(Fact::Output { run: RunId(2), stream: Stream::OUTPUT, octets: b"x".to_vec() });
+    let at = |task| attempt(task, 1);
+    w.says(S1, &[started(at(1)), done(at(1), 0), started(at(2)), output(at(2), 0, b"x")]);
+    w.is_told(Fact::Ended { run: RunId(2), status: Status::Exited(0) });
+    w.starts(3, at(3), spin());
+    w.says_nothing_more();
+    w.is_told(Fact::Ended { run: RunId(3), status: Status::Exited(0) });
+    w.starts(4, at(4), spin());
+    w.says(S1, &[done(at(2), 1), started(at(3)), done(at(3), 0), started(at(4))]);
+    w.says_nothing_more();
+}
+
+#[test]
+fn what_runs_say_waits_for_no_longer_than_it_may() {
+    let mut w = with_tasks_ahead();
+    w.says_nothing_more();
+    assert_eq!(w.service.deadline(), Some(Time::from_millis(4)));
+    w.sleeps_until(4);
+    w.says(S1, &[started(attempt(1, 1))]);
+    w.says_nothing_more();
+}
+
+#[test]
+fn an_answer_takes_along_what_waits() {
+    let mut w = with_tasks_ahead();
+    w.hears(S1, &[Frame::Cancel { attempt: attempt(5, 1) }]);
+    w.says(S1, &[started(attempt(1, 1)), result(attempt(5, 1), Status::Cancelled, 0)]);
+    w.says_nothing_more();
+}
+
+#[test]
+fn a_cookie_comes_behind_what_waits() {
+    let mut w = with_tasks_ahead();
+    w.is_told(Fact::Checkpoint { run: RunId(1), state: vec![1] });
+    w.says(S1, &[started(attempt(1, 1))]);
+    w.gives_a_cookie(S1);
+    w.says_nothing_more();
+}
+
+#[test]
+fn a_task_that_comes_again_says_at_once_that_it_began() {
+    let mut w = Worker::holding(Config { slots: 1, queue: 4, name: "w".into(), ..Config::default() });
+    w.greets(S1, 1);
+    w.hears(S1, &[(1, 2), (2, 1), (3, 1)].map(|(id, number)| task(attempt(id, number), &spin())));
+    w.starts(1, attempt(1, 2), spin());
+    w.says(S1, &[started(attempt(1, 2))]);
 }
 
 #[test]

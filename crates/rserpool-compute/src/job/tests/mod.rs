@@ -8,6 +8,8 @@ use crate::protocol::{Attempt, Status, TaskId};
 use crate::work::Work;
 use rserpool::user::{FailoverCause, Failure};
 use rserpool::{Random, Time};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 use world::{World, command, id, item, needing, spin, these};
 
@@ -563,6 +565,40 @@ fn tasks_waiting_at_a_busy_worker_are_called_back_for_an_idle_one() {
 }
 
 #[test]
+fn words_about_short_tasks_share_messages_and_those_about_long_ones_do_not_wait() {
+    let mut world = World::new(44);
+    world.worker(1);
+    world.run_until(10);
+    let said = Rc::new(Cell::new([0, 0]));
+    let counts = said.clone();
+    world.tamper = Some(Box::new(move |bytes| {
+        let [to_worker, from_worker] = counts.get();
+        counts.set(if bytes[0] < 0x80 { [to_worker + 1, from_worker] } else { [to_worker, from_worker + 1] });
+        true
+    }));
+    for task in 0..400 {
+        world.submit(task, &spin(1));
+    }
+    world.run_until_that(|world| world.results.len() == 400);
+    let [to_worker, from_worker] = said.get();
+    assert!(to_worker < 100 && from_worker < 200, "{to_worker} and {from_worker} messages for 400 tasks");
+    world.run_to_the_end();
+
+    let mut world = World::new(45);
+    world.worker(1);
+    world.run_until(10);
+    let begun = world.now;
+    for task in 0..4 {
+        world.submit(task, &spin(100));
+    }
+    let starts = |event: &&Event| matches!(event, Event::Started { .. });
+    world.run_until_that(|world| world.events.iter().filter(starts).count() == 4);
+    let late = world.now.since(begun).saturating_sub(Duration::from_millis(300));
+    assert!(late <= world.delay * 8, "each is asked for, begun and heard of without a pause, not {late:?}");
+    world.run_to_the_end();
+}
+
+#[test]
 fn a_task_does_not_wait_behind_another_job_while_a_worker_is_idle() {
     let mut world = World::new(42);
     world.worker(1);
@@ -755,7 +791,9 @@ fn a_result_said_twice_or_of_another_attempt_is_discarded_and_counted() {
         true
     }));
     for task in 0..3 {
+        // One after the other: each result has a message of its own.
         world.submit(task, &Work::Sleep(Duration::from_millis(1)));
+        world.run_until(1_000 * (task + 1));
     }
     world.run_to_the_end();
     assert_eq!(world.results.len(), 3);
