@@ -472,10 +472,21 @@ impl Nursery {
 
     /// Collects what ended, ends what it left behind, and reports it.
     fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let Some(ended) = self.running.remove(&pid) else { continue };
-            let Running { id, memory_max, over, .. } = ended;
-            self.end_remains(id);
+        let mut ended = Vec::new();
+        let has_more = loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    ended.extend(self.running.remove(&pid).map(|running| (running, status)))
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other.is_ok(),
+            }
+        };
+        for (Running { id, memory_max, over, .. }, status) in ended {
+            // Whoever has no child any more has none to end.
+            if has_more {
+                self.end_remains(id);
+            }
             let outcome = match (status.exit_status(), status.terminating_signal()) {
                 _ if over => Outcome::OverMemory(memory_max.unwrap_or_default()),
                 (Some(code), _) => Outcome::Exited(code),

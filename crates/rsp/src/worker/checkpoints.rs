@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   SCRATCH/state/RUN             what RSP_CHECKPOINT names; complete whenever it is there
-//!   SCRATCH/state/RUN.anything    the program's own, before it is renamed; removed with the run
+//!   SCRATCH/state/RUN.anything    the program's own, before it is renamed; removed with the run, or soon after a short one
 //!   SCRATCH/state/RUN.restore     what RSP_RESTORE names, if the checkpoint came in a cookie
 //! ```
 //!
@@ -33,6 +33,10 @@ use std::time::{Duration, Instant};
 /// The folder is watched as soon as a program has run for so long.
 const LATE: Duration = Duration::from_millis(50);
 
+/// Before the folder is watched, what short programs left there besides a checkpoint is removed after so many of them: to look
+/// each time would cost more than to start one.
+const UNSEEN_MAX: u32 = 64;
+
 /// The largest checkpoint.
 const CHECKPOINT_MAX: u64 = 1 << 30;
 
@@ -42,6 +46,8 @@ pub struct Checkpoints {
     news: OwnedFd,
     /// The kernel tells of what appears there.
     watched: bool,
+    /// Programs that ended since the folder was looked at, while it was not watched.
+    unseen: u32,
     inline_max: usize,
     orders: Arc<Orders>,
     runs: BTreeMap<RunId, State>,
@@ -76,7 +82,7 @@ impl Checkpoints {
         std::fs::create_dir(&folder)?;
         let news = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let (orders, runs) = (Arc::new(orders), BTreeMap::new());
-        Ok(Self { folder, news, watched: false, inline_max, orders, runs })
+        Ok(Self { folder, news, watched: false, unseen: 0, inline_max, orders, runs })
     }
 
     /// How long until [`watch`](Self::watch) is to be called; `None`: not as things are.
@@ -237,8 +243,17 @@ impl Checkpoints {
     /// The run is over.
     pub fn forget(&mut self, run: RunId, facts: &mut Vec<Fact>) {
         // Before the kernel tells of them, nobody knows of its files.
-        if !self.watched && self.find().contains(&run) {
-            self.completed(run, facts);
+        if !self.watched {
+            let path = self.path(run);
+            if path.exists() {
+                self.completed(run, facts);
+                let _ = std::fs::remove_file(path);
+            }
+            self.unseen += 1;
+            if self.unseen >= UNSEEN_MAX {
+                self.unseen = 0;
+                self.find();
+            }
         }
         let names = self.runs.remove(&run).map(|state| state.names);
         for path in names.into_iter().flatten() {
