@@ -368,7 +368,7 @@ impl<N: Node, A: App<N>> Loop<N, A> {
                 return Poll::Ready(Step::Due);
             }
             if self.armed.is_none_or(|armed| armed > deadline) {
-                self.alarm.set(self.clock.instant(deadline).saturating_duration_since(Instant::now()));
+                self.alarm.set(self.clock.instant(deadline));
                 self.armed = Some(deadline);
             }
             if self.alarm.poll(cx).is_pending() {

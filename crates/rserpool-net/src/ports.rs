@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The world of one node. Made and used inside a tokio runtime.
 pub struct Ports {
@@ -211,7 +211,7 @@ impl Ports {
                 return;
             }
             let deadline = self.deadline().map_or(end, |deadline| deadline.min(end));
-            alarm.set(self.clock.instant(deadline).saturating_duration_since(Instant::now()));
+            alarm.set(self.clock.instant(deadline));
             poll_fn(|cx| {
                 self.sweep(cx);
                 self.inbox.clear();
