@@ -12,7 +12,9 @@
 //! **The order that makes it safe.** A task is handed to the job inside when the sync that contains its input is done; a
 //! result is acknowledged to its worker, and told as [`Event::Accepted`], when the sync that contains its record is done.
 //! Blocks of large outputs are synced before the record that names them is appended. While one sync of the journal is
-//! under way, records gather; they go with the next (group commit), so there is never more than one.
+//! under way, records gather; they go with the next (group commit), so there is never more than one. While tasks wait for
+//! slots, nobody waits for a particular one of them: then records gather for [`GATHER`] in any case, or until there are
+//! [`GATHER_MAX`] of them.
 //!
 //! **Worlds** carry the wishes of [`Event::Disk`] out in their order, tell [`stored`](DurableJob::stored) after each
 //! `Sync`, and [`disk_failed`](DurableJob::disk_failed) at the first that fails. Octets appended but not synced may
@@ -39,9 +41,16 @@ pub use events::{Event, File, Wish};
 use rserpool::{ElementId, Input, Node, Output, Random, Time};
 use spool::{BLOCK, Spool};
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 /// Octets of outputs in memory, all executions together, before the next to speak goes to the file.
 const GATHERED_MAX: usize = 16 * 1024 * 1024;
+
+/// How long inputs and results gather before they go to the disk, while tasks wait for slots.
+const GATHER: Duration = Duration::from_millis(8);
+
+/// As many go at once.
+const GATHER_MAX: usize = 32;
 
 /// A job that goes on after the death of its client. See the module.
 pub struct DurableJob {
@@ -64,6 +73,8 @@ pub struct DurableJob {
     then: Vec<Then>,
     /// They should go as soon as possible; others go along with those.
     urgent: bool,
+    /// They should go then at the latest.
+    due: Option<Time>,
     /// The sync under way, and what waits for it.
     under_way: Option<(u64, Vec<Then>)>,
     mark: u64,
@@ -159,6 +170,7 @@ impl DurableJob {
             records: Vec::new(),
             then: Vec::new(),
             urgent: false,
+            due: None,
             under_way: None,
             mark: 0,
             outputs: (outputs, false),
@@ -405,8 +417,13 @@ impl DurableJob {
         if self.records.is_empty() && self.under_way.is_none() && self.then.is_empty() && !unwritten {
             self.proceed(next);
         } else {
+            match next {
+                Then::Accepted(_) | Then::Take { .. } if self.writer.is_some() => {
+                    self.due.get_or_insert(self.now + GATHER);
+                }
+                _ => self.urgent = true,
+            }
             self.then.push(next);
-            self.urgent = true;
         }
     }
 
@@ -434,10 +451,12 @@ impl DurableJob {
     /// Sends what is recorded to the disk, unless it is busy with what was before. True if something was done that did not
     /// have to wait for it.
     fn commit(&mut self) -> bool {
-        if !self.urgent || self.failed || self.under_way.is_some() {
+        let gathered = |due| due <= self.now || self.then.len() >= GATHER_MAX || self.job.queued() == 0;
+        let wanted = self.urgent || self.due.is_some_and(gathered);
+        if !wanted || self.failed || self.under_way.is_some() {
             return false;
         }
-        self.urgent = false;
+        (self.urgent, self.due) = (false, None);
         let outputs = std::mem::take(&mut self.outputs.1);
         if outputs {
             self.sync(File::Outputs);
@@ -655,6 +674,7 @@ impl Node for DurableJob {
     }
 
     fn deadline(&self) -> Option<Time> {
-        self.job.deadline()
+        let due = self.due.filter(|_| self.under_way.is_none() && !self.failed);
+        [self.job.deadline(), due].into_iter().flatten().min()
     }
 }

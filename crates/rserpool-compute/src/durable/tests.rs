@@ -112,6 +112,48 @@ fn one_sync_is_under_way_at_a_time_and_what_gathers_goes_with_the_next() {
     assert_eq!(desk.job.job().unfinished(), 100);
 }
 
+/// A job whose task waits for a worker.
+fn with_a_backlog() -> Desk {
+    let mut desk = Desk::new();
+    desk.stores();
+    desk.call(|job, now| job.submit(now, TaskId(1), &[1], &echo())).expect("taken");
+    assert_eq!(desk.marks.len(), 1, "nothing waits for a slot yet, so it does not wait either");
+    desk.stores();
+    assert_eq!(desk.job.job().queued(), 1);
+    desk
+}
+
+#[test]
+fn while_tasks_wait_for_slots_records_gather_for_a_while() {
+    let mut desk = with_a_backlog();
+    for (number, millis) in [(2, 0), (3, 5)] {
+        desk.now = Time::from_millis(millis);
+        desk.call(|job, now| job.submit(now, TaskId(number), &[number as u8], &echo())).expect("taken");
+    }
+    assert_eq!((desk.marks.len(), desk.job.deadline()), (0, Some(Time::from_millis(8))));
+    desk.now = Time::from_millis(8);
+    desk.call(|job, now| job.handle(now, Input::Wake));
+    assert_eq!(desk.marks.len(), 1);
+    assert!(desk.job.deadline() > Some(Time::from_millis(8)), "what is under way is waited for by nobody else");
+    desk.stores();
+    assert_eq!(desk.job.job().unfinished(), 3);
+}
+
+#[test]
+fn many_records_and_what_ends_a_job_do_not_wait() {
+    let mut desk = with_a_backlog();
+    for number in 2..2 + GATHER_MAX as u64 {
+        assert_eq!(desk.marks, []);
+        desk.call(|job, now| job.submit(now, TaskId(number), &[number as u8], &echo())).expect("taken");
+    }
+    assert_eq!(desk.marks.len(), 1);
+    desk.stores();
+    desk.call(|job, now| job.submit(now, TaskId(100), &[100], &echo())).expect("taken");
+    assert_eq!(desk.marks, []);
+    desk.call(DurableJob::finish);
+    assert_eq!(desk.marks.len(), 1);
+}
+
 #[test]
 fn what_was_printed_goes_along_or_is_flushed() {
     let mut desk = Desk::new();
