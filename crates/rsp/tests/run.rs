@@ -37,6 +37,25 @@ fn each_value_is_a_task_and_without_registrar_a_private_pool_does_it() {
 }
 
 #[test]
+fn a_program_has_the_files_and_signals_of_whoever_ran_it_and_no_more() {
+    let script = "cd /proc/self/fd; echo *; grep -E '^Sig(Blk|Cgt)' /proc/self/status";
+    // Signals 32 and 33 are the C library's own.
+    let ignored = "printf 'ignored %x\\n' $(( 0x$(sed -n 's/^SigIgn:[^0-9a-f]*//p' /proc/self/status) & ~0x180000000 ))";
+    let script = format!("{script}; {ignored}");
+    let mut direct = std::process::Command::new("sh");
+    direct.args(["-c", &script]).stdin(Stdio::null());
+    let direct = String::from_utf8(direct.output().expect("there is a shell").stdout).expect("text");
+    let said = run(["run", "--no-journal", "--", "sh", "-c", &script, ":::", "1"]);
+    assert_eq!(said.text(), direct, "{}", said.stderr);
+    assert!(direct.contains("ignored"), "{direct}");
+    let mut deaf = std::process::Command::new("sh");
+    let words = ["-c", "trap '' HUP; exec \"$0\" run --no-journal -- sh -c \"$1\" ::: 1"];
+    deaf.args(words).arg(env!("CARGO_BIN_EXE_rsp")).arg(&script).stdin(Stdio::null());
+    let said = finish(deaf, b"");
+    assert!(said.text().ends_with("ignored 1\n"), "what is ignored stays so: {}", said.text());
+}
+
+#[test]
 fn values_come_from_standard_input_by_line_or_by_nul() {
     let mut command = rsp();
     command.args(["run", "-k", "--", "printf", "[%s]\\n", "{}"]);

@@ -134,7 +134,10 @@ fn while_tasks_wait_for_slots_records_gather_for_a_while() {
     desk.now = Time::from_millis(8);
     desk.call(|job, now| job.handle(now, Input::Wake));
     assert_eq!(desk.marks.len(), 1);
-    assert!(desk.job.deadline() > Some(Time::from_millis(8)), "what is under way is waited for by nobody else");
+    assert!(
+        desk.job.deadline() > Some(Time::from_millis(8)),
+        "what is under way is waited for by nobody else"
+    );
     desk.stores();
     assert_eq!(desk.job.job().unfinished(), 3);
 }

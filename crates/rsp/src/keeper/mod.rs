@@ -22,6 +22,11 @@
 //! A task's memory is what its processes have in core (shared pages shared out), looked at every [`WATCH`]: no limit of a
 //! single process, and no privilege is needed.
 
+mod launch;
+
+use launch::Launcher;
+use nix::sys::signal::{SigSet, Signal as Caught};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -37,9 +42,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The environment variable that marks the processes of one task. Its value is unique per worker and attempt.
@@ -258,17 +261,18 @@ pub fn asked(words: impl Iterator<Item = OsString>) -> Option<(PathBuf, bool)> {
 /// there as long as its standard output is.
 pub fn run(scratch: &Path, inner: bool) -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let (child_ended, notify) = UnixStream::pair()?;
-    child_ended.set_nonblocking(true)?;
-    signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, notify)?;
-    // Politeness towards a whole process group or a service manager must not leave tasks behind.
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
-    }
-    let socket = UnixStream::from(rustix::io::dup(rustix::stdio::stdin())?);
+    // Politeness towards a whole process group or a service manager must not leave tasks behind: it is heard, like the end of
+    // a child, and nothing comes of it.
+    let heard =
+        [Caught::SIGCHLD, Caught::SIGINT, Caught::SIGTERM, Caught::SIGHUP].into_iter().collect::<SigSet>();
+    heard.thread_block()?;
+    let signals = SignalFd::with_flags(&heard, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    // Not for programs: they have neither this nor anything else of ours.
+    let socket = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
+    let (running, launcher) = (HashMap::new(), Launcher::new()?);
     let mut nursery =
-        Nursery { socket, running: HashMap::new(), scratch: scratch.to_owned(), looked: Instant::now() };
-    let served = if inner { nursery.serve(&child_ended) } else { nursery.guard(&child_ended) };
+        Nursery { socket, running, launcher, scratch: scratch.to_owned(), looked: Instant::now() };
+    let served = if inner { nursery.serve(&signals) } else { nursery.guard(&signals) };
     nursery.end_everything();
     let _ = std::fs::remove_dir_all(scratch);
     match served {
@@ -287,6 +291,7 @@ pub fn run(scratch: &Path, inner: bool) -> io::Result<()> {
 struct Nursery {
     socket: UnixStream,
     running: HashMap<Pid, Running>,
+    launcher: Launcher,
     scratch: PathBuf,
     /// When memory was looked at last.
     looked: Instant,
@@ -299,36 +304,36 @@ struct Running {
     /// It used more.
     over: bool,
     /// Holds its output pipes, so that they do not end before its outcome is told: whoever reads them is woken once.
-    _command: Command,
+    _outputs: [OwnedFd; 2],
 }
 
 impl Nursery {
     /// Starts the keeper proper and waits until it or the worker is gone. What is left then is ours.
-    fn guard(&mut self, child_ended: &UnixStream) -> io::Result<()> {
+    fn guard(&mut self, signals: &SignalFd) -> io::Result<()> {
         let (alive, watched) = UnixStream::pair()?;
         let keeper = Command::new(std::env::current_exe()?)
             .args([WORD.as_ref(), INNER.as_ref(), self.scratch.as_os_str()])
-            .stdin(Stdio::from(rustix::io::dup(&self.socket)?))
+            .stdin(Stdio::from(rustix::io::fcntl_dupfd_cloexec(&self.socket, 3)?))
             .stdout(Stdio::from(OwnedFd::from(watched)))
             .spawn()?;
         let keeper = Pid::from_child(&keeper);
         loop {
             // What the worker says is for the keeper; here only its end is of interest.
             let mut waiting =
-                [PollFd::new(&self.socket, PollFlags::empty()), PollFd::new(child_ended, PollFlags::IN)];
+                [PollFd::new(&self.socket, PollFlags::empty()), PollFd::new(signals, PollFlags::IN)];
             match poll(&mut waiting, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other?,
             };
             let worker_gone = !waiting[0].revents().is_empty();
-            drain_pipe(child_ended);
+            drain(signals);
             let mut keeper_gone = false;
             while let Ok(Some((pid, _))) = rustix::process::wait(WaitOptions::NOHANG) {
                 keeper_gone |= pid == keeper;
             }
             if worker_gone && !keeper_gone {
                 // It ends everything itself, and in better order; we only make sure.
-                let mut ends = [PollFd::new(child_ended, PollFlags::IN)];
+                let mut ends = [PollFd::new(signals, PollFlags::IN)];
                 let grace = Timespec { tv_sec: 1, tv_nsec: 0 };
                 let _ = poll(&mut ends, Some(&grace));
             }
@@ -339,12 +344,12 @@ impl Nursery {
         }
     }
 
-    fn serve(&mut self, child_ended: &UnixStream) -> io::Result<()> {
+    fn serve(&mut self, signals: &SignalFd) -> io::Result<()> {
         loop {
             let guard = rustix::stdio::stdout();
             let mut waiting = [
                 PollFd::new(&self.socket, PollFlags::IN),
-                PollFd::new(child_ended, PollFlags::IN),
+                PollFd::new(signals, PollFlags::IN),
                 PollFd::new(&guard, PollFlags::empty()),
             ];
             let watching = self.running.values().any(|running| running.memory_max.is_some());
@@ -362,7 +367,7 @@ impl Nursery {
                 self.looked = Instant::now();
             }
             if ended {
-                drain_pipe(child_ended);
+                drain(signals);
                 self.reap();
             }
             if asked {
@@ -437,24 +442,13 @@ impl Nursery {
     }
 
     fn start(&mut self, order: &Order, descriptors: Vec<OwnedFd>) {
-        let Ok([stdout, stderr]) = <[OwnedFd; 2]>::try_from(descriptors) else {
+        let Ok(outputs) = <[OwnedFd; 2]>::try_from(descriptors) else {
             return self.report(order.id, &Outcome::CannotStart("its output pipes were lost".into()));
         };
-        let mut command = Command::new(&order.arguments[0]);
-        command
-            .args(&order.arguments[1..])
-            .current_dir(&order.directory)
-            .envs(order.variables.iter().map(|(name, value)| (name, value)))
-            .env(TAG, self.tag(order.id))
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(stdout))
-            .stderr(Stdio::from(stderr))
-            .process_group(0);
-        match start_nicely(&mut command, order.nice) {
-            Ok(child) => {
-                let leader = Pid::from_child(&child);
+        match self.launcher.start(order, &self.tag(order.id), &outputs) {
+            Ok(leader) => {
                 let Order { id, memory_max, .. } = *order;
-                self.running.insert(leader, Running { id, memory_max, over: false, _command: command });
+                self.running.insert(leader, Running { id, memory_max, over: false, _outputs: outputs });
             }
             Err(error) => {
                 let why = match error.kind() {
@@ -589,9 +583,9 @@ fn proportional(pid: Pid) -> u64 {
     kilo.map_or_else(|| resident(pid), |kilo| kilo * 1024)
 }
 
-fn drain_pipe(mut pipe: &UnixStream) {
-    let mut octets = [0; 64];
-    while pipe.read(&mut octets).is_ok_and(|count| count == octets.len()) {}
+/// Hears all signals there are: several are as good as one.
+fn drain(signals: &SignalFd) {
+    while let Ok(Some(_)) = signals.read_signal() {}
 }
 
 /// Everything below us.
@@ -627,24 +621,6 @@ fn has_tag(pid: Pid, tag: &str) -> bool {
 /// The two ends of a pipe for a task's output: ours to read, and the one to hand over.
 pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
-}
-
-/// Starts a program with at least this niceness, from its first instruction on: on Linux a thread has a niceness of its
-/// own, and what it starts inherits that.
-fn start_nicely(command: &mut Command, nice: u8) -> io::Result<Child> {
-    if nice == 0 {
-        return command.spawn();
-    }
-    let start = || {
-        let present = rustix::process::getpriority_process(None).unwrap_or_default();
-        // At worst it is as important as we are.
-        let _ = rustix::process::setpriority_process(None, present.max(nice.into()));
-        command.spawn()
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, start)?;
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that starts it panicked")))
-    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,165 @@
+//! Starting programs: what is the same for all of them is laid out once.
+//!
+//! Most of a short task is the start of its process. `std::process::Command` copies the whole environment for each, and opens
+//! `/dev/null`; this does neither, and looks the program up before there is a process, not by failing to execute it.
+
+use super::{Order, TAG};
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use nix::sys::signal::{SigSet, Signal};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::process::Pid;
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// Where programs are if `PATH` does not tell.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Starts programs with this process's environment and nothing to read.
+pub(super) struct Launcher {
+    null: File,
+    /// Name, and the whole entry.
+    environment: Vec<(OsString, CString)>,
+    /// Signals programs are not to inherit as we have them: all but those that are ignored here by whoever started us.
+    by_default: SigSet,
+}
+
+impl Launcher {
+    pub(super) fn new() -> io::Result<Self> {
+        let entry = |(name, value): (OsString, OsString)| Some((name.clone(), entry(&name, &value).ok()?));
+        Ok(Self {
+            null: File::open("/dev/null")?,
+            environment: std::env::vars_os().filter_map(entry).collect(),
+            by_default: not_ignored(),
+        })
+    }
+
+    /// Starts a program in a process group of its own, with these as its standard output and error. `tag` marks it.
+    pub(super) fn start(&self, order: &Order, tag: &str, outputs: &[OwnedFd; 2]) -> io::Result<Pid> {
+        // The keeper does nothing else with its folder.
+        std::env::set_current_dir(&order.directory)?;
+        let variables = order.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let variables: Vec<_> = variables.chain([(TAG.as_ref(), tag.as_ref())]).collect();
+        let own =
+            |name: &OsStr| variables.iter().rev().find(|(own, _)| *own == name).map(|(_, value)| *value);
+        let inherited = self.environment.iter().filter(|(name, _)| own(name).is_none());
+
+        let path = own("PATH".as_ref()).map(OsStr::to_owned).or_else(|| std::env::var_os("PATH"));
+        let program = find(&order.arguments[0], &path.unwrap_or_else(|| DEFAULT_PATH.into()))?;
+        let program = CString::new(program.into_os_string().into_vec())?;
+        let arguments = order.arguments.iter().map(|argument| CString::new(argument.as_bytes()));
+        let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+        let added =
+            variables.iter().map(|(name, value)| entry(name, value)).collect::<io::Result<Vec<_>>>()?;
+        let environment: Vec<&CStr> =
+            inherited.map(|(_, entry)| entry.as_c_str()).chain(added.iter().map(CString::as_c_str)).collect();
+
+        with_niceness(order.nice, || self.spawn(&program, &arguments, &environment, outputs))?
+    }
+
+    fn spawn(
+        &self,
+        program: &CStr,
+        arguments: &[CString],
+        environment: &[&CStr],
+        [stdout, stderr]: &[OwnedFd; 2],
+    ) -> io::Result<Pid> {
+        let mut files = PosixSpawnFileActions::init()?;
+        for (place, file) in (0..).zip([self.null.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()]) {
+            files.add_dup2(file, place)?;
+        }
+        let mut attributes = PosixSpawnAttr::init()?;
+        attributes.set_flags(
+            PosixSpawnFlags::POSIX_SPAWN_SETPGROUP
+                | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF
+                | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK,
+        )?;
+        attributes.set_pgroup(nix::unistd::Pid::from_raw(0))?;
+        attributes.set_sigdefault(&self.by_default)?;
+        attributes.set_sigmask(&SigSet::empty())?;
+        let started = posix_spawn(program, &files, &attributes, arguments, environment)?;
+        Pid::from_raw(started.as_raw()).ok_or_else(|| io::Error::other("it has no process"))
+    }
+}
+
+/// An entry of an environment.
+fn entry(name: &OsStr, value: &OsStr) -> io::Result<CString> {
+    Ok(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?)
+}
+
+/// Where a program is, as execvp(3) looks for it: in the folders of a search path, unless its name says.
+fn find(name: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Ok(name.into());
+    }
+    let mut missing = io::ErrorKind::NotFound;
+    for candidate in std::env::split_paths(path).map(|folder| folder.join(name)) {
+        match accessat(CWD, &candidate, Access::EXEC_OK, AtFlags::EACCESS) {
+            Ok(()) if candidate.is_file() => return Ok(candidate),
+            Err(rustix::io::Errno::ACCESS) => missing = io::ErrorKind::PermissionDenied,
+            _ => {}
+        }
+    }
+    Err(missing.into())
+}
+
+/// The signals that are not ignored here. Rust's runtime ignores one of them for its own purposes.
+fn not_ignored() -> SigSet {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let mut signals = SigSet::all();
+    for signal in Signal::iterator().filter(|signal| *signal != Signal::SIGPIPE) {
+        if ignored & (1 << (signal as i32 - 1)) != 0 {
+            signals.remove(signal);
+        }
+    }
+    signals
+}
+
+/// Does something with at least this niceness, which a process that is started by it inherits: on Linux a thread has a
+/// niceness of its own.
+fn with_niceness<T: Send>(nice: u8, act: impl FnOnce() -> T + Send) -> io::Result<T> {
+    if nice == 0 {
+        return Ok(act());
+    }
+    let act = || {
+        let present = rustix::process::getpriority_process(None).unwrap_or_default();
+        // At worst it is as important as we are.
+        let _ = rustix::process::setpriority_process(None, present.max(nice.into()));
+        act()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, act)?;
+        thread.join().map_err(|_| io::Error::other("the thread that starts it panicked"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_where_its_path_says() {
+        let folder = tempfile::tempdir().expect("room");
+        let (first, second) = (folder.path().join("a"), folder.path().join("b"));
+        for folder in [&first, &second] {
+            std::fs::create_dir(folder).expect("room");
+        }
+        let path = std::env::join_paths([&first, &second]).expect("no colon");
+        let kind = |name: &str| find(name.as_ref(), &path).map_err(|error| error.kind());
+        assert_eq!(kind("tool"), Err(io::ErrorKind::NotFound));
+        std::fs::create_dir(first.join("tool")).expect("room");
+        assert_eq!(kind("tool"), Err(io::ErrorKind::NotFound), "a folder is no program");
+        std::fs::write(second.join("tool"), "").expect("room");
+        assert_eq!(kind("tool"), Err(io::ErrorKind::PermissionDenied));
+        std::fs::copy("/bin/true", second.join("tool")).expect("room");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(second.join("tool"), executable).expect("ours");
+        assert_eq!(kind("tool"), Ok(second.join("tool")));
+        assert_eq!(kind("./tool"), Ok("./tool".into()));
+    }
+}
