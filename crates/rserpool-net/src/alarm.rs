@@ -133,7 +133,11 @@ mod fine {
             let Some(late) = (now + self.early).checked_duration_since(self.due) else {
                 return; // It was set anew after it had rung for the last time.
             };
-            self.late = (self.late * 7 + late.min(EARLY_MAX)) / 8;
+            // Down fast and up slowly: on a busy machine it is late now and then and in time otherwise, and waiting awake is dear.
+            self.late = match late.min(EARLY_MAX) {
+                late if late < self.late => (self.late + late) / 2,
+                late => (self.late * 15 + late) / 16,
+            };
             while now < self.due {
                 std::hint::spin_loop();
                 now = Instant::now();
