@@ -47,7 +47,7 @@ use std::time::Duration;
 const GATHERED_MAX: usize = 16 * 1024 * 1024;
 
 /// How long inputs and results gather before they go to the disk, while tasks wait for slots.
-const GATHER: Duration = Duration::from_millis(8);
+const GATHER: Duration = Duration::from_millis(16);
 
 /// As many go at once.
 const GATHER_MAX: usize = 32;

@@ -130,12 +130,12 @@ fn while_tasks_wait_for_slots_records_gather_for_a_while() {
         desk.now = Time::from_millis(millis);
         desk.call(|job, now| job.submit(now, TaskId(number), &[number as u8], &echo())).expect("taken");
     }
-    assert_eq!((desk.marks.len(), desk.job.deadline()), (0, Some(Time::from_millis(8))));
-    desk.now = Time::from_millis(8);
+    assert_eq!((desk.marks.len(), desk.job.deadline()), (0, Some(Time::from_millis(16))));
+    desk.now = Time::from_millis(16);
     desk.call(|job, now| job.handle(now, Input::Wake));
     assert_eq!(desk.marks.len(), 1);
     assert!(
-        desk.job.deadline() > Some(Time::from_millis(8)),
+        desk.job.deadline() > Some(Time::from_millis(16)),
         "what is under way is waited for by nobody else"
     );
     desk.stores();

@@ -188,11 +188,16 @@ fn measure(pairs: usize, size: &Size, part: Option<&str>) {
 
     let (mut run, mut plain) = (Vec::new(), Vec::new());
     let (mut xargs, mut parallel) = (Vec::new(), Vec::new());
-    for _ in 0..rounds("processes") {
-        run.extend(many::rate(many::ours(true), size.processes));
-        plain.extend(many::rate(many::ours(false), size.processes));
-        xargs.extend(many::rate(many::xargs(), size.processes));
-        parallel.extend(many::rate(many::parallel(), size.processes / 4));
+    for round in 0..rounds("processes") {
+        // What ran before matters: each comes in each place.
+        for place in 0..4 {
+            match (round + place) % 4 {
+                0 => run.extend(many::rate(many::ours(true), size.processes)),
+                1 => plain.extend(many::rate(many::ours(false), size.processes)),
+                2 => xargs.extend(many::rate(many::xargs(), size.processes)),
+                _ => parallel.extend(many::rate(many::parallel(), size.processes / 4)),
+            }
+        }
     }
     for (which, rate) in [("no journal", &plain), ("journal", &run)] {
         let name = format!("processes per second, {which}");
