@@ -100,7 +100,8 @@ pub struct Accepted {
     pub starts: u32,
     /// When it was accepted: milliseconds since this life began.
     pub time: u64,
-    /// How long it ran, as the client heard it, in milliseconds.
+    /// How long it ran, as the client heard it, in milliseconds. What is said of tasks of a few milliseconds comes together, so
+    /// theirs may be too short by as much.
     pub span: u64,
     /// Who computed it.
     pub worker: ElementId,

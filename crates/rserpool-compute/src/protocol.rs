@@ -55,6 +55,10 @@
 //!                          <---------------  Draining(permitted, tasks, milliseconds)      again when the tasks are 0
 //! ```
 //!
+//! What nobody waits for may wait for company, since each message costs both sides a wake: an Ack until there is more to say, or
+//! for as long as the tasks sent ahead of the slots may take; Started, Output and Result for a few milliseconds, as long as the
+//! client has sent ahead more tasks than there is to say. Only of first attempts, and never an answer.
+//!
 //! Attempts of a task strictly increase and are numbered by the client before anything is sent, so a frame always says
 //! which execution it belongs to. A side that receives octets that are no frames ends the session: everything it
 //! promised is repeated elsewhere. Unknown frame types are such octets too; versions are what keeps the sides together.
