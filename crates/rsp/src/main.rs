@@ -32,7 +32,7 @@ mod template;
 mod worker;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use cli::{Cli, Command};
 use exit::{Code, Failure};
 use std::path::Path;
@@ -48,6 +48,7 @@ fn main() -> ExitCode {
             Err(error) if error.kind() == ErrorKind::ValueValidation => {
                 Err(Failure::new(Code::Usage, first_line(&error.to_string())))
             }
+            Err(error) if lacks_dashes(&error) => Err(Failure::new(Code::Usage, NO_DASHES)),
             Err(error) => error.exit(),
         },
     };
@@ -83,6 +84,21 @@ fn run(command: Command) -> Result<Code, Failure> {
         Command::Monitor(args) => status::monitor(&args).map(|()| Code::Done),
         Command::Sim(args) => sim::run(&args),
     }
+}
+
+const NO_DASHES: &str =
+    "what to run comes behind `--`: rsp run [OPTIONS] -- COMMAND [ARGS] [::: VALUES]…; see rsp run --help";
+
+/// True of `rsp run echo` and `rsp run ::: 1`, what everybody tries first.
+fn lacks_dashes(error: &clap::Error) -> bool {
+    let is_word =
+        |value: &ContextValue| matches!(value, ContextValue::String(word) if !word.starts_with('-'));
+    let of_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    of_run
+        && match error.kind() {
+            ErrorKind::UnknownArgument => error.get(ContextKind::InvalidArg).is_some_and(is_word),
+            kind => kind == ErrorKind::MissingRequiredArgument,
+        }
 }
 
 fn first_line(text: &str) -> &str {
