@@ -100,8 +100,8 @@ pub struct Accepted {
     pub starts: u32,
     /// When it was accepted: milliseconds since this life began.
     pub time: u64,
-    /// How long it ran, as the client heard it, in milliseconds. What is said of tasks of a few milliseconds comes together, so
-    /// theirs may be too short by as much.
+    /// How long it ran, as the client heard it, in milliseconds. Where more tasks wait at a worker than there is to say, its words
+    /// come up to 4 ms late.
     pub span: u64,
     /// Who computed it.
     pub worker: ElementId,

@@ -45,11 +45,11 @@ impl Alarm {
         }
     }
 
-    /// Ready if the time has come, or may have.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready if the time has come, or may have. `wanted`: it still matters; else nothing is waited for awake.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, wanted: bool) -> Poll<()> {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Fine(timer) => timer.poll(cx),
+            Self::Fine(timer) => timer.poll(cx, wanted),
             Self::Coarse(sleep) => sleep.as_mut().poll(cx),
         }
     }
@@ -114,12 +114,12 @@ mod fine {
 
         /// What the file has to say need not be read: setting the timer makes it forget, and readiness is told once
         /// per expiry.
-        pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        pub(super) fn poll(&mut self, cx: &mut Context<'_>, wanted: bool) -> Poll<()> {
             match self.file.poll_read_ready(cx) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(mut guard)) => {
                     guard.clear_ready();
-                    self.wait_awake();
+                    self.wait_awake(wanted);
                     Poll::Ready(())
                 }
                 // The reactor is gone, and this task with it.
@@ -128,7 +128,7 @@ mod fine {
         }
 
         /// Learns how late it woke, and waits for what is missing.
-        fn wait_awake(&mut self) {
+        fn wait_awake(&mut self, wanted: bool) {
             let mut now = Instant::now();
             let Some(late) = (now + self.early).checked_duration_since(self.due) else {
                 return; // It was set anew after it had rung for the last time.
@@ -138,7 +138,7 @@ mod fine {
                 late if late < self.late => (self.late + late) / 2,
                 late => (self.late * 15 + late) / 16,
             };
-            while now < self.due {
+            while wanted && now < self.due {
                 std::hint::spin_loop();
                 now = Instant::now();
             }
@@ -158,9 +158,9 @@ mod tests {
             for micros in [0, 300, 2_500] {
                 let (begun, span) = (Instant::now(), Duration::from_micros(micros));
                 alarm.set(begun + Duration::from_secs(3_600));
-                assert!(poll_fn(|cx| Poll::Ready(alarm.poll(cx))).await.is_pending());
+                assert!(poll_fn(|cx| Poll::Ready(alarm.poll(cx, true))).await.is_pending());
                 alarm.set(begun + span);
-                poll_fn(|cx| alarm.poll(cx)).await;
+                poll_fn(|cx| alarm.poll(cx, true)).await;
                 assert!(begun.elapsed() >= span);
             }
         }
@@ -173,7 +173,7 @@ mod tests {
         for micros in (0..300).map(|round| round * 7 % 400) {
             let due = Instant::now() + Duration::from_micros(micros);
             alarm.set(due);
-            poll_fn(|cx| alarm.poll(cx)).await;
+            poll_fn(|cx| alarm.poll(cx, true)).await;
             assert!(Instant::now() >= due);
         }
     }

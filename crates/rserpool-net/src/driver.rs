@@ -371,7 +371,7 @@ impl<N: Node, A: App<N>> Loop<N, A> {
                 self.alarm.set(self.clock.instant(deadline));
                 self.armed = Some(deadline);
             }
-            if self.alarm.poll(cx).is_pending() {
+            if self.alarm.poll(cx, self.armed == Some(deadline)).is_pending() {
                 break;
             }
             self.armed = None;

@@ -215,7 +215,7 @@ impl Ports {
             poll_fn(|cx| {
                 self.sweep(cx);
                 self.inbox.clear();
-                if self.is_done() { Poll::Ready(()) } else { alarm.poll(cx) }
+                if self.is_done() { Poll::Ready(()) } else { alarm.poll(cx, true) }
             })
             .await;
             self.wake(self.clock.now());

@@ -49,10 +49,22 @@ fn a_program_has_the_files_and_signals_of_whoever_ran_it_and_no_more() {
     assert_eq!(said.text(), direct, "{}", said.stderr);
     assert!(direct.contains("ignored"), "{direct}");
     let mut deaf = std::process::Command::new("sh");
-    let words = ["-c", "trap '' HUP; exec \"$0\" run --no-journal -- sh -c \"$1\" ::: 1"];
+    let words = ["-c", "trap '' HUP CHLD; exec \"$0\" run --no-journal -- sh -c \"$1\" ::: 1"];
     deaf.args(words).arg(env!("CARGO_BIN_EXE_rsp")).arg(&script).stdin(Stdio::null());
     let said = finish(deaf, b"");
     assert!(said.text().ends_with("ignored 1\n"), "what is ignored stays so: {}", said.text());
+}
+
+#[test]
+fn who_leaves_out_the_dashes_or_the_command_is_told_where_it_belongs() {
+    for words in [&["run"][..], &["run", "echo", "hi"], &["run", ":::", "1"], &["run", "--no-journal"]] {
+        let said = run(words.iter().copied());
+        assert_eq!((said.code(), said.stderr.lines().count()), (2, 1), "{}", said.stderr);
+        assert!(said.stderr.contains("rsp run [OPTIONS] -- COMMAND"), "{}", said.stderr);
+    }
+    let said = run(["run", "--no-jornal", "--", "true"]);
+    assert_eq!(said.code(), 2);
+    assert!(said.stderr.contains("'--no-journal'"), "a slip has its own advice: {}", said.stderr);
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! result is acknowledged to its worker, and told as [`Event::Accepted`], when the sync that contains its record is done.
 //! Blocks of large outputs are synced before the record that names them is appended. While one sync of the journal is
 //! under way, records gather; they go with the next (group commit), so there is never more than one. While tasks wait for
-//! slots, nobody waits for a particular one of them: then records gather for [`GATHER`] in any case, or until there are
+//! busy slots, nobody waits for a particular one of them: then records gather for [`GATHER`] in any case, or until there are
 //! [`GATHER_MAX`] of them.
 //!
 //! **Worlds** carry the wishes of [`Event::Disk`] out in their order, tell [`stored`](DurableJob::stored) after each
@@ -46,7 +46,7 @@ use std::time::Duration;
 /// Octets of outputs in memory, all executions together, before the next to speak goes to the file.
 const GATHERED_MAX: usize = 16 * 1024 * 1024;
 
-/// How long inputs and results gather before they go to the disk, while tasks wait for slots.
+/// How long inputs and results gather before they go to the disk, while tasks wait for busy slots.
 const GATHER: Duration = Duration::from_millis(16);
 
 /// As many go at once.
@@ -451,7 +451,8 @@ impl DurableJob {
     /// Sends what is recorded to the disk, unless it is busy with what was before. True if something was done that did not
     /// have to wait for it.
     fn commit(&mut self) -> bool {
-        let gathered = |due| due <= self.now || self.then.len() >= GATHER_MAX || self.job.queued() == 0;
+        let is_busy = || self.job.queued() > 0 && self.job.idle_slots() == 0;
+        let gathered = |due| due <= self.now || self.then.len() >= GATHER_MAX || !is_busy();
         let wanted = self.urgent || self.due.is_some_and(gathered);
         if !wanted || self.failed || self.under_way.is_some() {
             return false;

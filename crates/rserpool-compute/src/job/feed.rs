@@ -235,7 +235,7 @@ impl Job {
         }
     }
 
-    fn idle_slots(&self) -> usize {
+    pub(crate) fn idle_slots(&self) -> usize {
         self.lanes.values().map(Lane::idle_slots).sum()
     }
 

@@ -500,6 +500,8 @@ impl Job {
         self.input = Stage::Over;
         let sessions: Vec<_> = self.lanes.keys().copied().collect();
         for session in sessions {
+            // Acknowledgements may still wait, beside a task whose worker has not said yet that it stopped.
+            self.flush(session);
             self.drop_lane(session);
         }
         self.timers = Timers::default();

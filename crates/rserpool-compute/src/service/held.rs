@@ -139,12 +139,25 @@ impl Held {
 
     /// Sends what the window permits and, after the last output, the result.
     pub(super) fn send(&mut self, out: &mut Batch) {
-        self.tell(out);
+        self.add(out);
         out.hurry();
     }
 
-    /// Likewise, but it may wait for more.
+    /// Likewise; of a first execution that nobody cancelled it may wait for more.
     pub(super) fn tell(&mut self, out: &mut Batch) {
+        self.add(out);
+        if !self.may_wait() {
+            out.hurry();
+        }
+    }
+
+    /// Nobody waits for word of it in particular. What comes again may have ended a worker before: its client learns at once
+    /// that it began, and that it is over.
+    pub(super) fn may_wait(&self) -> bool {
+        self.attempt.number == 1 && !self.cancelled
+    }
+
+    fn add(&mut self, out: &mut Batch) {
         while self.window > 0
             && let Some((stream, mut octets)) = self.backlog.pop_front()
         {

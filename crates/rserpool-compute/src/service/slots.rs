@@ -109,11 +109,9 @@ impl TaskService {
             return length;
         }
         let from = held.checkpoint().map_or(0, |(octets, _)| *octets);
-        let started = Frame::Started { attempt, of: held.of, from };
-        match attempt.number {
-            1 => batch.add(&started),
-            // What ended a worker before may do so again, and no loss of a worker must go unnoticed for long.
-            _ => batch.push(&started),
+        batch.add(&Frame::Started { attempt, of: held.of, from });
+        if !held.may_wait() {
+            batch.hurry();
         }
         self.books.owners.insert(run, Owner::Session(id, attempt));
         if !held.resources.is_empty() {

@@ -330,12 +330,26 @@ fn a_cookie_comes_behind_what_waits() {
 }
 
 #[test]
-fn a_task_that_comes_again_says_at_once_that_it_began() {
+fn a_task_that_comes_again_says_at_once_that_it_began_and_ended() {
     let mut w = Worker::holding(Config { slots: 1, queue: 4, name: "w".into(), ..Config::default() });
     w.greets(S1, 1);
     w.hears(S1, &[(1, 2), (2, 1), (3, 1)].map(|(id, number)| task(attempt(id, number), &spin())));
     w.starts(1, attempt(1, 2), spin());
     w.says(S1, &[started(attempt(1, 2))]);
+    w.is_told(Fact::Ended { run: RunId(1), status: Status::Exited(0) });
+    w.starts(2, attempt(2, 1), spin());
+    w.says(S1, &[done(attempt(1, 2), 0), started(attempt(2, 1))]);
+}
+
+#[test]
+fn that_a_cancelled_task_has_stopped_is_said_at_once() {
+    let mut w = with_tasks_ahead();
+    w.hears(S1, &[Frame::Cancel { attempt: attempt(1, 1) }]);
+    w.wishes(Wish::Kill { run: RunId(1) });
+    w.is_told(Fact::Ended { run: RunId(1), status: Status::Signalled(9) });
+    w.starts(2, attempt(2, 1), spin());
+    let over = result(attempt(1, 1), Status::Cancelled, 0);
+    w.says(S1, &[started(attempt(1, 1)), over, started(attempt(2, 1))]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_s
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::process::Pid;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -39,15 +40,21 @@ impl Launcher {
 
     /// Starts a program in a process group of its own, with these as its standard output and error. `tag` marks it.
     pub(super) fn start(&self, order: &Order, tag: &str, outputs: &[OwnedFd; 2]) -> io::Result<Pid> {
-        // The keeper does nothing else with its folder.
+        // The keeper does nothing else with its folder; it holds nobody's for longer than this.
         std::env::set_current_dir(&order.directory)?;
-        let variables = order.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
-        let variables: Vec<_> = variables.chain([(TAG.as_ref(), tag.as_ref())]).collect();
-        let own =
-            |name: &OsStr| variables.iter().rev().find(|(own, _)| *own == name).map(|(_, value)| *value);
-        let inherited = self.environment.iter().filter(|(name, _)| own(name).is_none());
+        let started = self.start_here(order, tag, outputs);
+        let _ = std::env::set_current_dir("/");
+        started
+    }
 
-        let path = own("PATH".as_ref()).map(OsStr::to_owned).or_else(|| std::env::var_os("PATH"));
+    fn start_here(&self, order: &Order, tag: &str, outputs: &[OwnedFd; 2]) -> io::Result<Pid> {
+        let variables = order.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        // The last one of a name counts.
+        let variables: BTreeMap<&OsStr, &OsStr> = variables.chain([(TAG.as_ref(), tag.as_ref())]).collect();
+        let inherited = self.environment.iter().filter(|(name, _)| !variables.contains_key(name.as_os_str()));
+
+        let path = variables.get(OsStr::new("PATH")).map(|path| OsStr::to_owned(path));
+        let path = path.or_else(|| std::env::var_os("PATH"));
         let program = find(&order.arguments[0], &path.unwrap_or_else(|| DEFAULT_PATH.into()))?;
         let program = CString::new(program.into_os_string().into_vec())?;
         let arguments = order.arguments.iter().map(|argument| CString::new(argument.as_bytes()));
@@ -90,14 +97,14 @@ fn entry(name: &OsStr, value: &OsStr) -> io::Result<CString> {
     Ok(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())?)
 }
 
-/// Where a program is, as execvp(3) looks for it: in the folders of a search path, unless its name says.
+/// Where a program is: in the first folder of a search path that has an executable file of this name, unless its name says.
 fn find(name: &OsStr, path: &OsStr) -> io::Result<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return Ok(name.into());
     }
     let mut missing = io::ErrorKind::NotFound;
     for candidate in std::env::split_paths(path).map(|folder| folder.join(name)) {
-        match accessat(CWD, &candidate, Access::EXEC_OK, AtFlags::EACCESS) {
+        match accessat(CWD, &candidate, Access::EXEC_OK, AtFlags::empty()) {
             Ok(()) if candidate.is_file() => return Ok(candidate),
             Err(rustix::io::Errno::ACCESS) => missing = io::ErrorKind::PermissionDenied,
             _ => {}

@@ -6,7 +6,7 @@
 //! ends itself.
 //!
 //! ```text
-//!   worker --- socket: start, kill (with the write ends of the output pipes) --> keeper --- fork, exec --> task
+//!   worker --- socket: start, kill (with the write ends of the output pipes) --> keeper --- spawn -------> task
 //!          <-- socket: ended, cannot start ------------------------------------         adopts orphans
 //!          <== pipes: the task's stdout and stderr, directly ========================================
 //! ```
@@ -43,6 +43,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// The environment variable that marks the processes of one task. Its value is unique per worker and attempt.
@@ -263,6 +265,9 @@ pub fn run(scratch: &Path, inner: bool) -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     // Politeness towards a whole process group or a service manager must not leave tasks behind: it is heard, like the end of
     // a child, and nothing comes of it.
+    // Whoever started us may have had the ends of children ignored, and the kernel then tells nobody: a handler changes that,
+    // although it never runs.
+    signal_hook::flag::register(Caught::SIGCHLD as i32, Arc::new(AtomicBool::new(false)))?;
     let heard =
         [Caught::SIGCHLD, Caught::SIGINT, Caught::SIGTERM, Caught::SIGHUP].into_iter().collect::<SigSet>();
     heard.thread_block()?;

@@ -599,6 +599,23 @@ fn words_about_short_tasks_share_messages_and_those_about_long_ones_do_not_wait(
 }
 
 #[test]
+fn the_last_acknowledgement_leaves_although_a_cancelled_task_has_not_stopped() {
+    let mut world = World::new(46);
+    world.worker(2);
+    world.submit(0, &spin(10_000));
+    world.submit(1, &spin(50));
+    world.run_until_that(|world| world.job.counts().started == 2);
+    // That it stopped does not arrive.
+    world.tamper = Some(Box::new(|bytes| bytes[0] != 0x85 || bytes[4..12] != [0; 8]));
+    world.call(|job, now| job.cancel(now, TaskId(0)));
+    world.call(Job::finish);
+    world.run_until_that(|world| world.finished);
+    let later = world.now.since(Time::ZERO).as_millis() as u64 + 100;
+    world.run_until(later);
+    assert_eq!(world.service(0).unsettled(), 0, "it keeps nothing for a client that has everything");
+}
+
+#[test]
 fn a_task_does_not_wait_behind_another_job_while_a_worker_is_idle() {
     let mut world = World::new(42);
     world.worker(1);
