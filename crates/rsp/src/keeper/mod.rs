@@ -263,11 +263,11 @@ pub fn asked(words: impl Iterator<Item = OsString>) -> Option<(PathBuf, bool)> {
 /// there as long as its standard output is.
 pub fn run(scratch: &Path, inner: bool) -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    // Politeness towards a whole process group or a service manager must not leave tasks behind: it is heard, like the end of
-    // a child, and nothing comes of it.
     // Whoever started us may have had the ends of children ignored, and the kernel then tells nobody: a handler changes that,
     // although it never runs.
     signal_hook::flag::register(Caught::SIGCHLD as i32, Arc::new(AtomicBool::new(false)))?;
+    // Politeness towards a whole process group or a service manager must not leave tasks behind: it is heard, like the end of
+    // a child, and nothing comes of it.
     let heard =
         [Caught::SIGCHLD, Caught::SIGINT, Caught::SIGTERM, Caught::SIGHUP].into_iter().collect::<SigSet>();
     heard.thread_block()?;
