@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   SCRATCH/state/RUN             what RSP_CHECKPOINT names; complete whenever it is there
-//!   SCRATCH/state/RUN.anything    the program's own, before it is renamed; removed with the run, or with one of the next after a short one
+//!   SCRATCH/state/RUN.anything    the program's own, before it is renamed; removed with the run or soon after
 //!   SCRATCH/state/RUN.restore     what RSP_RESTORE names, if the checkpoint came in a cookie
 //! ```
 //!
