@@ -165,8 +165,8 @@ fn what_makes_no_sense_is_refused_before_anything_starts() {
         ("--timeout", "0", "from 1s to 8760h is meant, such as 90s"),
         ("--timeout", "soon", "that is no time: write 90s, 15m or 2h"),
         ("--memory", "much", "an amount above 0"),
-        ("--nice", "20", "no whole number from 0 to 19, such as 10"),
-        ("--retries", "few", "no whole number from 0 to 4294967295, such as 3"),
+        ("--nice", "20", "write a whole number from 0 to 19"),
+        ("--retries", "few", "write a whole number from 0 to 4294967295"),
         ("--backups", "always", "never, idempotent"),
     ] {
         let said = run(["run", option, value, "--", "true", ":::", "x"]);

@@ -181,6 +181,17 @@ fn a_command_that_is_not_there_is_one_clear_line() {
 }
 
 #[test]
+fn a_script_that_does_not_say_whose_it_is_is_the_shells() {
+    let folder = tempfile::tempdir().expect("room");
+    let script = folder.path().join("script");
+    std::fs::write(&script, "echo \"$0 got $1\"").expect("ours");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    let script = script.to_str().expect("a name of letters");
+    let said = run(["run", "--", script, ":::", "x y"]);
+    assert_eq!((said.code(), said.sorted()), (0, vec![format!("{script} got x y")]), "{}", said.stderr);
+}
+
+#[test]
 fn wrong_words_are_usage_errors() {
     for words in [&["run"][..], &["run", "--", ":::", "1"], &["run", "--nonsense", "--", "true"]] {
         assert_eq!(run(words).code(), 2, "{words:?}");
@@ -188,6 +199,9 @@ fn wrong_words_are_usage_errors() {
     let said = run(["run", "--registrar", "127.0.0.1:none", "--", "true", ":::", "1"]);
     assert_eq!(said.code(), 2);
     assert!(said.stderr.contains("--registrar 127.0.0.1:none"), "{}", said.stderr);
+    let said = run(["worker", "--slots", "many"]);
+    assert_eq!(said.code(), 2);
+    assert!(said.stderr.contains("'--slots <N>': write a whole number from 1 to 1024"), "{}", said.stderr);
 }
 
 #[test]

@@ -106,12 +106,12 @@ pub struct LimitArgs {
     pub memory: Option<u64>,
 
     /// Let tasks step back behind other processes of their machine: 0 to 19.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = |text: &str| number::<u8>(text, 0..=19, 10))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number(0..=19_u8))]
     pub nice: u8,
 
     /// Try a task that fails (another exit status than 0, a signal, a limit) up to so many times more, elsewhere if another
     /// worker can. Each life of the client counts anew.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = |text: &str| number::<u32>(text, 0..=u32::MAX, 3))]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number(0..=u32::MAX))]
     pub retries: u32,
 
     /// Which tasks may run at two workers at a time when they take much longer than others and slots are idle: never, or

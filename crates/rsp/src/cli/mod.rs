@@ -14,7 +14,7 @@ pub use jobs::{ExplainArgs, JobCommand, LimitArgs, ResumeArgs, RetryArgs, RunArg
 pub use roles::{DrainArgs, RegistrarArgs, WorkerArgs};
 use rserpool::{PoolHandle, Profile};
 use std::path::PathBuf;
-pub use values::{identifier, pool_handle};
+pub use values::{identifier, number, pool_handle};
 
 /// Run jobs on a pool of machines that come and go.
 ///
@@ -128,7 +128,7 @@ pub struct StatusArgs {
 
     /// Milliseconds between two reports.
     #[arg(long, value_name = "MS", env = "CSP_INTERVAL", default_value_t = 1000,
-          value_parser = clap::value_parser!(u64).range(250..=3_600_000))]
+          value_parser = number(250..=3_600_000_u64))]
     pub csp_interval: u64,
 }
 
@@ -181,19 +181,19 @@ pub struct DemoArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ChaosArgs {
     /// How many tasks; each takes 20 to 100 ms.
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(20..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = number(20..=1_000_000_u64))]
     pub tasks: u64,
 
     /// Decides how long each task takes and what its result is. Default: random.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(0..=u32::MAX))]
     pub seed: Option<u32>,
 
     /// How many workers, with one slot each.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=256))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = number(2..=256_u16))]
     pub workers: u16,
 
     /// How many workers are to die in the middle of a task.
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = number(0..=u32::MAX))]
     pub kills: u32,
 
     /// Leave out the faults.
@@ -255,7 +255,7 @@ pub struct ResolveArgs {
     pub pool: PoolHandle,
 
     /// How many elements at most. Default: as many as the registrar likes to give.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number(0..=u32::MAX))]
     pub items: u32,
 
     #[command(flatten)]
@@ -276,7 +276,7 @@ pub struct DoctorArgs {
 #[derive(Clone, Debug, Args)]
 pub struct SimArgs {
     /// Replay the world of this seed, event by event.
-    #[arg(long, value_name = "N", required = true)]
+    #[arg(long, value_name = "N", required = true, value_parser = number(0..=u64::MAX))]
     pub seed: Option<u64>,
 
     #[command(subcommand)]
@@ -288,10 +288,10 @@ pub enum SimCommand {
     /// Run many seeds and say in one line what happened.
     Swarm {
         /// How many seeds.
-        #[arg(long, value_name = "COUNT", default_value_t = 2000)]
+        #[arg(long, value_name = "COUNT", default_value_t = 2000, value_parser = number(0..=u64::MAX))]
         seeds: u64,
         /// The first one.
-        #[arg(long, value_name = "N", default_value_t = 0)]
+        #[arg(long, value_name = "N", default_value_t = 0, value_parser = number(0..=u64::MAX))]
         start: u64,
     },
 }

@@ -3,7 +3,7 @@
 //! The comments below are the help that users read.
 #![allow(rustdoc::broken_intra_doc_links)]
 
-use super::values::{TIME_MAX, amount, identifier, pool_handle, time};
+use super::values::{TIME_MAX, amount, identifier, number, pool_handle, time};
 use super::{Registrars, Sctp, StatusArgs};
 use clap::Args;
 use rserpool::{Policy, PoolHandle, Profile};
@@ -56,7 +56,7 @@ pub struct RegistrarArgs {
     pub sctp: Sctp,
 
     /// Accept SCTP over UDP at this port as well (RFC 6951). Default: 9899 if it is free. Port 0 picks one.
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = number(0..=u16::MAX))]
     pub udp: Option<u16>,
 
     /// Another registrar to keep in step with, by its ENRP port (9901); may be given several times.
@@ -83,7 +83,7 @@ pub struct RegistrarArgs {
 
     /// Measure how far elements are away, in steps of so many milliseconds, for the policies with a distance; 0: take
     /// their word.
-    #[arg(long, value_name = "MS", default_value_t = 50)]
+    #[arg(long, value_name = "MS", default_value_t = 50, value_parser = number(0..=u64::MAX))]
     pub distance_step: u64,
 
     /// Timers: realtime, default or rfc.
@@ -119,7 +119,7 @@ pub struct WorkerArgs {
     pub listen: Option<String>,
 
     /// How many tasks at once. Default: the number of processors.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = number(1..=1024_u32))]
     pub slots: Option<u32>,
 
     /// An amount of something that tasks may need (`rsp run --need`), such as gpu=1 or mem=8G; K, M, G, T are powers of

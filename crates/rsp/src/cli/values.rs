@@ -57,14 +57,15 @@ pub(super) fn time(text: &str, bounds: RangeInclusive<u64>) -> Result<u64, Strin
     Err(format!("a time from {least}s to {hours}h is meant, such as 90s, 15m or 2h"))
 }
 
-/// A whole number within these bounds.
-pub(super) fn number<T>(text: &str, bounds: RangeInclusive<T>, example: T) -> Result<T, String>
+/// A parser of whole numbers within these bounds.
+pub fn number<T>(bounds: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String> + Clone
 where
-    T: FromStr + PartialOrd + Display,
+    T: FromStr + PartialOrd + Display + Clone,
 {
-    text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
-        format!("that is no whole number from {} to {}, such as {example}", bounds.start(), bounds.end())
-    })
+    move |text| {
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        number.ok_or_else(|| format!("write a whole number from {} to {}", bounds.start(), bounds.end()))
+    }
 }
 
 /// The identifier of an element or a registrar.

@@ -19,6 +19,9 @@ use std::path::PathBuf;
 /// Where programs are if `PATH` does not tell.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// What scripts are for.
+const SHELL: &CStr = c"/bin/sh";
+
 /// Starts programs with this process's environment and nothing to read.
 pub(super) struct Launcher {
     null: File,
@@ -58,13 +61,20 @@ impl Launcher {
         let program = find(&order.arguments[0], &path.unwrap_or_else(|| DEFAULT_PATH.into()))?;
         let program = CString::new(program.into_os_string().into_vec())?;
         let arguments = order.arguments.iter().map(|argument| CString::new(argument.as_bytes()));
-        let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+        let mut arguments = arguments.collect::<Result<Vec<_>, _>>()?;
         let added =
             variables.iter().map(|(name, value)| entry(name, value)).collect::<io::Result<Vec<_>>>()?;
         let environment: Vec<&CStr> =
             inherited.map(|(_, entry)| entry.as_c_str()).chain(added.iter().map(CString::as_c_str)).collect();
 
-        with_niceness(order.nice, || self.spawn(&program, &arguments, &environment, outputs))?
+        with_niceness(order.nice, || match self.spawn(&program, &arguments, &environment, outputs) {
+            // A script that does not say whose it is: the shell's, as execvp(3) has it.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
+                arguments.splice(..1, [SHELL.to_owned(), program]);
+                self.spawn(SHELL, &arguments, &environment, outputs)
+            }
+            started => started,
+        })?
     }
 
     fn spawn(
@@ -168,5 +178,37 @@ mod tests {
         std::fs::set_permissions(second.join("tool"), executable).expect("ours");
         assert_eq!(kind("tool"), Ok(second.join("tool")));
         assert_eq!(kind("./tool"), Ok("./tool".into()));
+    }
+
+    #[test]
+    fn of_variables_with_one_name_a_program_gets_the_last_and_of_others_what_is_here() {
+        let variables = [
+            ("RSP_TEST", "1"),
+            ("PATH", "/nowhere"),
+            ("RSP_TEST", "2"),
+            (TAG, "mine"),
+            ("PATH", "/usr/bin:/bin"),
+        ];
+        let variables = variables.map(|(name, value)| (name.into(), value.into())).to_vec();
+        let order = Order { arguments: vec!["env".into()], variables, ..Order::default() };
+        let output = tempfile::NamedTempFile::new().expect("room");
+        let outputs = [(); 2].map(|()| output.reopen().expect("ours").into());
+        let launcher = Launcher::new().expect("no limit is reached");
+        let program = launcher.start_here(&order, "the-tag", &outputs).expect("env is everywhere");
+        rustix::process::waitpid(Some(program), rustix::process::WaitOptions::empty()).expect("our child");
+
+        let text = std::fs::read_to_string(output.path()).expect("ours");
+        let of = |name: &str| -> Vec<_> {
+            text.lines()
+                .filter_map(|line| line.split_once('='))
+                .filter(|(left, _)| *left == name)
+                .map(|(_, right)| right)
+                .collect()
+        };
+        assert_eq!(
+            (of("RSP_TEST"), of("PATH"), of(TAG)),
+            (vec!["2"], vec!["/usr/bin:/bin"], vec!["the-tag"])
+        );
+        assert_eq!(of("CARGO_PKG_NAME"), [env!("CARGO_PKG_NAME")], "cargo runs this test");
     }
 }

@@ -1,7 +1,7 @@
 //! The command lines of `rsp serve` and `rsp client`.
 #![allow(rustdoc::broken_intra_doc_links)]
 
-use crate::cli::{Registrars, identifier, pool_handle};
+use crate::cli::{Registrars, identifier, number, pool_handle};
 use clap::{Args, Subcommand};
 use rserpool::{Policy, PoolHandle};
 use std::path::PathBuf;
@@ -68,15 +68,15 @@ pub struct ServeChargen {
     pub common: ServeArgs,
 
     /// Sessions at a time; more are ended at once.
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = number(0..=usize::MAX))]
     pub sessions: usize,
 
     /// End each session after so many messages of 1,024 octets. Default: never.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(0..=u64::MAX))]
     pub messages: Option<u64>,
 
     /// Octets per second for each session.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = number(0..=u64::MAX))]
     pub rate: u64,
 }
 
@@ -86,11 +86,11 @@ pub struct ServePingpong {
     pub common: ServeArgs,
 
     /// Sessions at a time; more are ended at once.
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = number(0..=usize::MAX))]
     pub sessions: usize,
 
     /// End each session after so many replies, to see a fail-over. Default: never.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number(1..=u64::MAX))]
     pub failure_after: Option<u64>,
 }
 
@@ -104,7 +104,7 @@ pub struct ServeCalcapp {
     pub capacity: u64,
 
     /// Jobs at a time; more are rejected.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = number(1..=100_000_u32))]
     pub jobs: u32,
 
     /// Seconds between two keep-alives of a job.
@@ -153,7 +153,7 @@ pub struct ServeFractal {
     pub common: ServeArgs,
 
     /// Sessions at a time, and threads that compute; more sessions are ended at once.
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = number(1..=1024_u32))]
     pub threads: u32,
 
     /// Seconds between two messages of data at most.
@@ -165,11 +165,11 @@ pub struct ServeFractal {
     pub cookie_interval: Duration,
 
     /// Messages of data between two cookies at most.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = number(1..=u32::MAX))]
     pub cookie_packets: u32,
 
     /// End each session after so many messages of data, to see a fail-over. Default: never.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number(1..=u64::MAX))]
     pub failure_after: Option<u64>,
 
     /// Send a pattern instead of the picture.
@@ -183,7 +183,7 @@ pub struct ServeScripting {
     pub common: ServeArgs,
 
     /// Runs at a time; more are turned away. Default: the number of processors.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = number(1..=1024_u32))]
     pub slots: Option<u32>,
 
     /// Kill a program that runs longer than so many seconds. Default: one day.
@@ -191,11 +191,11 @@ pub struct ServeScripting {
     pub time_limit: Duration,
 
     /// Largest archive, environment and output, each, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=16_384))]
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = number(1..=16_384_u64))]
     pub file_limit: u64,
 
     /// Largest archive when unpacked, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = number(1..=1_048_576_u64))]
     pub unpacked_limit: u64,
 
     /// Where environments are kept for the next run. Default: a folder that goes with this process.
@@ -203,11 +203,11 @@ pub struct ServeScripting {
     pub cache: Option<PathBuf>,
 
     /// Octets kept there at most, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 128)]
+    #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = number(0..=1_048_576_u64))]
     pub cache_size: u64,
 
     /// Environments kept there at most.
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = number(0..=usize::MAX))]
     pub cache_entries: usize,
 
     /// Seconds a user may take for each message of an upload.
@@ -289,7 +289,7 @@ pub struct ClientChargen {
     pub listen: ClientListen,
 
     /// End after so many octets. Default: with an interrupt, or the reader of standard output.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(0..=u64::MAX))]
     pub octets: Option<u64>,
 }
 
@@ -299,11 +299,11 @@ pub struct ClientPingpong {
     pub common: ClientArgs,
 
     /// Between two Pings, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = number(1..=u64::MAX))]
     pub interval: u64,
 
     /// End after so many answers. Default: with an interrupt.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number(1..=u64::MAX))]
     pub count: Option<u64>,
 
     /// An element that does not answer for so many seconds counts as hung: the pool goes on with another one.
@@ -329,7 +329,7 @@ pub struct ClientCalcapp {
     pub job_size: u64,
 
     /// End after so many jobs. Default: with an interrupt, or --runtime.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number(1..=u64::MAX))]
     pub jobs: Option<u64>,
 
     /// End after so many seconds.
@@ -337,7 +337,7 @@ pub struct ClientCalcapp {
     pub runtime: Option<Duration>,
 
     /// Where intervals and sizes come from: equal seeds, equal jobs. Default: random.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(0..=u64::MAX))]
     pub seed: Option<u64>,
 
     /// Seconds between two keep-alives.
@@ -362,15 +362,15 @@ pub struct ClientFractal {
     pub common: ClientArgs,
 
     /// Size of the picture in points.
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = number(1..=8192_u32))]
     pub width: u32,
 
     /// See --width.
-    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = number(1..=8192_u32))]
     pub height: u32,
 
     /// Split each picture among so many sessions.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=512))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number(1..=512_u32))]
     pub sessions: u32,
 
     /// What to compute: a file of RSPLIB (*.fsf, *.fgp), or a folder of which one is chosen for each picture. Default:
@@ -379,7 +379,7 @@ pub struct ClientFractal {
     pub scene: Option<PathBuf>,
 
     /// Pictures to compute.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = number(1..=u64::MAX))]
     pub count: u64,
 
     /// Seconds between two pictures.
@@ -391,7 +391,7 @@ pub struct ClientFractal {
     pub out: PathBuf,
 
     /// Which scene of a folder comes when: equal seeds, equal order. Default: random.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(0..=u64::MAX))]
     pub seed: Option<u64>,
 
     /// Compute the same here and compare every point. A difference ends with status 1.
@@ -429,7 +429,7 @@ pub struct ClientScripting {
     pub environment: Option<PathBuf>,
 
     /// Executions that may fail (exit code other than 0) in all.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = number(1..=u32::MAX))]
     pub trials: u32,
 
     /// Seconds before the next element is tried.
