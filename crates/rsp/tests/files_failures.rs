@@ -34,6 +34,17 @@ fn coming(cache: &Path) -> u64 {
     new.filter_map(|entry| entry.path().join("data").metadata().ok()).map(|data| data.len()).sum()
 }
 
+/// Octets of all files in this folder.
+fn octets_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let octets = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() => octets_below(&entry.path()),
+        Ok(data) => data.len(),
+        Err(_) => 0,
+    };
+    entries.map(octets).sum()
+}
+
 /// Items in this cache.
 fn items(cache: &Path) -> usize {
     let entries = std::fs::read_dir(cache).expect("there").flatten();
@@ -152,6 +163,25 @@ fn a_client_that_hangs_amid_an_upload_goes_on_when_it_is_back() {
     rustix::process::kill_process(client, Signal::CONT).expect("it is there");
     let said = wait(child);
     assert_eq!((said.code(), said.text().trim()), (0, "50331648"), "{}", said.stderr);
+}
+
+#[test]
+fn a_client_killed_amid_the_files_of_a_task_leaves_no_slot_taken() {
+    let registrar = Server::registrar(&[]);
+    let at = folder();
+    let _worker = worker(&registrar, &at.path().join("cache"), &[]);
+    // The task has ended, its file has not: there is more of it than anybody waits for.
+    let words = ["--out", "out", "--output", "big", "--", "truncate", "-s", "1T", "big", ":::", "x"];
+    let mut child = begin(run_at(&registrar, at.path(), &words));
+    let begun = Instant::now();
+    while octets_below(&at.path().join("out")) < 1 << 20 {
+        assert!(begun.elapsed() < common::BOUND, "nothing comes");
+        std::thread::yield_now();
+    }
+    child.kill().expect("ours");
+    let _ = child.wait();
+    let said = finish(run_at(&registrar, at.path(), &["--", "echo", ":::", "next"]), b"");
+    assert_eq!((said.code(), said.text().trim()), (0, "next"), "{}", said.stderr);
 }
 
 #[test]

@@ -280,11 +280,16 @@ impl Programs {
             }
             Asked::Kill { run } => {
                 if let Some(program) = self.running.get_mut(&run) {
-                    // What it still has to say is not wanted, and must not hold up its end.
+                    // What it still has to say and what it leaves are not wanted, and must not hold up its end: nobody
+                    // may open its window any more.
                     program.outputs = [None, None];
-                    program.gathering = None;
-                    self.keeper.kill(run.0)?;
-                    self.finish(run, facts);
+                    program.collect.1.clear();
+                    let ended = program.outcome.is_some() || program.gathering.take().is_some();
+                    if ended {
+                        self.over(run, Status::Cancelled, facts);
+                    } else {
+                        self.keeper.kill(run.0)?;
+                    }
                 }
             }
         }
