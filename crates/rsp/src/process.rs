@@ -34,12 +34,12 @@ pub fn end_with_parent() {
     }
 }
 
-/// Lets this process (not a worker: its tasks would inherit it) have as many open files as the system's administrator permits: each link is one, and the usual soft
-/// limit of 1,024 is meant for programs that use `select`.
-pub fn allow_many_links() {
+/// Lets this process, and what it starts from now on, have as many open files as the system's administrator permits: each
+/// link and each output of a task is one, and the usual soft limit of 1,024 is meant for programs that use `select`.
+pub fn allow_many_files() {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // What is refused stays as it was: further links then wait, and are counted.
+    // What is refused stays as it was: further links then wait, and are counted; further tasks cannot be started.
     let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 }
 

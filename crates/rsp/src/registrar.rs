@@ -17,7 +17,7 @@ pub fn run(args: &RegistrarArgs) -> Result<(), Failure> {
     if args.private {
         process::end_with_parent();
     }
-    process::allow_many_links();
+    process::allow_many_files();
     if args.sctp == Sctp::Off {
         let message = "--sctp off: registrars reach each other by SCTP only (RFC 5353 §3.1); --sctp udp needs no kernel \
                        module and no root";

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Said, Server, ends, processes_with, rsp, run};
+use common::{Said, Server, ends, finish, processes_with, rsp, run};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -114,6 +114,24 @@ fn a_task_steps_back_as_far_as_it_is_told() {
             said.stderr
         );
     }
+}
+
+#[test]
+fn a_worker_has_files_for_all_its_slots_and_its_tasks_have_as_many_as_it_was_given() {
+    let registrar = Server::registrar(&[]);
+    let mut worker = std::process::Command::new("bash");
+    worker.args(["-c", "ulimit -Sn 64; exec \"$0\" \"$@\""]).arg(rsp().get_program());
+    worker.args(["worker", "--slots", "50", "--registrar", &registrar.asap().to_string(), "--verbose"]);
+    let _worker = Server::of(worker);
+    // Each waits for all others: two outputs of each are open at once.
+    let folder = tempfile::tempdir().expect("room");
+    let begun = folder.path().join("begun");
+    let task = "echo >>$1; until [ $(wc -l <$1) -ge 50 ]; do sleep 0.1; done; ulimit -Sn";
+    let mut job = rsp();
+    job.args(["run", "--registrar", &registrar.asap().to_string(), "--", "sh", "-c", task, "{}"]).arg(begun);
+    job.arg(":::").args((0..50).map(|number| number.to_string()));
+    let said = finish(job, b"");
+    assert_eq!((said.code(), said.sorted()), (0, vec!["64".to_owned(); 50]), "{}", said.stderr);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::{Order, TAG};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, Rlimit};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
@@ -29,6 +29,8 @@ pub(super) struct Launcher {
     environment: Vec<(OsString, CString)>,
     /// Signals programs are not to inherit as we have them: all but those that are ignored here by whoever started us.
     by_default: SigSet,
+    /// The open files programs may have, which is as many as this process was allowed when it began.
+    files: Rlimit,
 }
 
 impl Launcher {
@@ -38,6 +40,7 @@ impl Launcher {
             null: File::open("/dev/null")?,
             environment: std::env::vars_os().filter_map(entry).collect(),
             by_default: not_ignored(),
+            files: rustix::process::getrlimit(Resource::Nofile),
         })
     }
 
@@ -97,7 +100,18 @@ impl Launcher {
         attributes.set_pgroup(nix::unistd::Pid::from_raw(0))?;
         attributes.set_sigdefault(&self.by_default)?;
         attributes.set_sigmask(&SigSet::empty())?;
-        let started = posix_spawn(program, &files, &attributes, arguments, environment)?;
+        // A program is not to notice how many files its keeper may have.
+        let own = rustix::process::getrlimit(Resource::Nofile);
+        let limit = |limit: &Rlimit| {
+            if own != self.files {
+                // It is not above the maximum, so that it cannot fail.
+                let _ = rustix::process::setrlimit(Resource::Nofile, *limit);
+            }
+        };
+        limit(&self.files);
+        let started = posix_spawn(program, &files, &attributes, arguments, environment);
+        limit(&own);
+        let started = started?;
         Pid::from_raw(started.as_raw()).ok_or_else(|| io::Error::other("it has no process"))
     }
 }

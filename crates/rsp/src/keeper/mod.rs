@@ -32,8 +32,8 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
-use rustix::process::{Pid, Signal, WaitOptions};
-use std::collections::HashMap;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -58,6 +58,9 @@ const INNER: &str = "--inner";
 
 /// Pause between two looks at the memory of tasks that may use only so much.
 const WATCH: Duration = Duration::from_millis(50);
+
+/// How long to wait for a process that was killed: the kernel may keep it as long as it waits for a disk or a file server.
+const UNKILLABLE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// The largest request: the kernel's own limit for arguments and environment is 2 MiB by default.
 const REQUEST_MAX: usize = 8 << 20;
@@ -274,10 +277,13 @@ pub fn run(scratch: &Path, inner: bool) -> io::Result<()> {
     let signals = SignalFd::with_flags(&heard, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     // Not for programs: they have neither this nor anything else of ours.
     let socket = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
-    let (running, launcher) = (HashMap::new(), Launcher::new()?);
-    let mut nursery =
-        Nursery { socket, running, launcher, scratch: scratch.to_owned(), looked: Instant::now() };
-    let served = if inner { nursery.serve(&signals) } else { nursery.guard(&signals) };
+    let mut nursery = Nursery::new(socket, scratch.to_owned())?;
+    let served = if inner {
+        crate::process::allow_many_files();
+        nursery.serve(&signals)
+    } else {
+        nursery.guard(&signals)
+    };
     nursery.end_everything();
     let _ = std::fs::remove_dir_all(scratch);
     match served {
@@ -295,7 +301,11 @@ pub fn run(scratch: &Path, inner: bool) -> io::Result<()> {
 /// The running programs, by the process that leads each.
 struct Nursery {
     socket: UnixStream,
+    /// Reports that the worker has not made room for yet.
+    unsaid: Vec<u8>,
     running: HashMap<Pid, Running>,
+    /// Processes of tasks that ended, which could not be killed.
+    stuck: HashSet<Pid>,
     launcher: Launcher,
     scratch: PathBuf,
     /// When memory was looked at last.
@@ -313,6 +323,12 @@ struct Running {
 }
 
 impl Nursery {
+    fn new(socket: UnixStream, scratch: PathBuf) -> io::Result<Self> {
+        let (running, stuck) = (HashMap::new(), HashSet::new());
+        let (launcher, looked) = (Launcher::new()?, Instant::now());
+        Ok(Self { socket, unsaid: Vec::new(), running, stuck, launcher, scratch, looked })
+    }
+
     /// Starts the keeper proper and waits until it or the worker is gone. What is left then is ours.
     fn guard(&mut self, signals: &SignalFd) -> io::Result<()> {
         let (alive, watched) = UnixStream::pair()?;
@@ -352,8 +368,9 @@ impl Nursery {
     fn serve(&mut self, signals: &SignalFd) -> io::Result<()> {
         loop {
             let guard = rustix::stdio::stdout();
+            let speak = if self.unsaid.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
             let mut waiting = [
-                PollFd::new(&self.socket, PollFlags::IN),
+                PollFd::new(&self.socket, PollFlags::IN | speak),
                 PollFd::new(signals, PollFlags::IN),
                 PollFd::new(&guard, PollFlags::empty()),
             ];
@@ -363,7 +380,8 @@ impl Nursery {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other?,
             };
-            let [asked, ended, alone] = [0, 1, 2].map(|place: usize| !waiting[place].revents().is_empty());
+            let [asked, ended, alone] =
+                [0, 1, 2].map(|place: usize| waiting[place].revents().intersects(!PollFlags::OUT));
             if alone {
                 return Ok(());
             }
@@ -375,6 +393,7 @@ impl Nursery {
                 drain(signals);
                 self.reap();
             }
+            self.speak();
             if asked {
                 match receive(&self.socket)? {
                     None => return Ok(()),
@@ -403,7 +422,7 @@ impl Nursery {
         }
     }
 
-    fn kill(&self, leader: Pid, id: u64) {
+    fn kill(&mut self, leader: Pid, id: u64) {
         let _ = rustix::process::kill_process_group(leader, Signal::KILL);
         let _ = rustix::process::kill_process(leader, Signal::KILL);
         self.end_remains(id);
@@ -475,6 +494,7 @@ impl Nursery {
         let has_more = loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
+                    self.stuck.remove(&pid);
                     ended.extend(self.running.remove(&pid).map(|running| (running, status)))
                 }
                 Err(rustix::io::Errno::INTR) => {}
@@ -497,26 +517,30 @@ impl Nursery {
     }
 
     /// Ends adopted processes that carry the tag of this task. Looks only if there is any child that is no task itself.
-    fn end_remains(&self, id: u64) {
+    fn end_remains(&mut self, id: u64) {
         let tag = format!("{TAG}={}", self.tag(id));
         // Whoever took the tag off is found when nobody else can be meant.
         let alone = self.running.values().all(|running| running.id == id);
-        // Killing a parent hands its children to us, so another turn finds them; the bound is for what cannot be killed.
+        // Killing a parent hands its children to us, so another turn finds them.
         for _ in 0..100 {
-            let ours = |child: &Pid| !self.running.contains_key(child) && (alone || has_tag(*child, &tag));
+            let ours = |pid: &Pid| {
+                let others = self.running.contains_key(pid) || self.stuck.contains(pid);
+                !others && (alone || has_tag(*pid, &tag))
+            };
             if !children().iter().any(ours) {
                 return;
             }
-            for pid in descendants() {
-                if !self.running.contains_key(&pid) && (alone || has_tag(pid, &tag)) {
-                    let _ = rustix::process::kill_process(pid, Signal::KILL);
-                    let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+            let remains: Vec<_> = descendants().into_iter().filter(ours).collect();
+            for pid in remains {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+                if !has_ended(pid) {
+                    self.stuck.insert(pid);
                 }
             }
         }
     }
 
-    fn report(&self, id: u64, outcome: &Outcome) {
+    fn report(&mut self, id: u64, outcome: &Outcome) {
         let (kind, detail) = match outcome {
             Outcome::Exited(code) => (b'E', code.to_be_bytes().to_vec()),
             Outcome::Signalled(signal) => (b'S', signal.to_be_bytes().to_vec()),
@@ -527,9 +551,20 @@ impl Nursery {
         report.push(kind);
         report.extend(id.to_be_bytes());
         report.extend(detail);
-        let mut socket = &self.socket;
-        // A worker that is gone needs no report; the next turn notices the end of the socket.
-        let _ = socket.write_all(&report);
+        self.unsaid.extend(report);
+        self.speak();
+    }
+
+    /// Says what is to be said, as far as the worker has room for it: it may itself be waiting for us to take an order.
+    fn speak(&mut self) {
+        while !self.unsaid.is_empty() {
+            match rustix::net::send(&self.socket, &self.unsaid, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(count) => drop(self.unsaid.drain(..count)),
+                Err(rustix::io::Errno::INTR) => {}
+                // Later. A worker that is gone needs no report; the next turn notices the end of the socket.
+                Err(_) => return,
+            }
+        }
     }
 
     /// Ends every descendant. Killing a parent hands its children to us, so going round until nobody is left finds all.
@@ -555,6 +590,15 @@ fn children() -> Vec<Pid> {
         return list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
     }
     processes().filter(|(_, parent)| *parent == Some(me)).map(|(pid, _)| pid).collect()
+}
+
+/// Waits a moment for a process that was killed, and collects it if it is a child. False: it cannot be killed now, which
+/// must not hold up all others.
+fn has_ended(pid: Pid) -> bool {
+    if let Ok(held) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        let _ = poll(&mut [PollFd::new(&held, PollFlags::IN)], Some(&UNKILLABLE));
+    }
+    !matches!(rustix::process::waitpid(Some(pid), WaitOptions::NOHANG), Ok(None))
 }
 
 /// The children of a process, of all its threads; none where the kernel keeps no such list.
@@ -649,6 +693,21 @@ mod tests {
         for cut in 0..29 {
             assert_eq!(decode_order(&encoded[..cut]), None, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn reports_wait_for_a_worker_that_does_not_read_and_orders_are_taken_meanwhile() {
+        let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+        let mut nursery = Nursery::new(ours, "/nowhere".into()).expect("no limit is reached");
+        for id in 0..10_000 {
+            nursery.report(id, &Outcome::Exited(0));
+        }
+        assert!(!nursery.unsaid.is_empty(), "or this shows nothing");
+        for id in 0..10_000 {
+            nursery.speak();
+            assert_eq!(next_outcome(&mut theirs), Some((id, Outcome::Exited(0))));
+        }
+        assert!(nursery.unsaid.is_empty());
     }
 
     #[test]

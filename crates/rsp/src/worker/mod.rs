@@ -25,7 +25,7 @@ use rserpool_net::{At, DoorAt, Identity};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the main thread hears.
 enum End {
@@ -70,6 +70,8 @@ pub fn run(args: &WorkerArgs) -> Result<(), Failure> {
     })?;
     let (orders, crew) = crew(slots, scratch, args.private, (stores, shelf, store))
         .map_err(|cause| Failure::new(Code::Failed, format!("cannot start the keeper of tasks: {cause}")))?;
+    // Not before: tasks get the limits that the keeper began with.
+    process::allow_many_files();
 
     let (end, ended) = mpsc::channel();
     let signalled = end.clone();
@@ -160,22 +162,25 @@ fn serve_until_left(
         let _ = node
             .post_blocking(move |node, now| node.with_service(now, |service, out| drain(service, now, out)));
     };
-    let (mut leaving, mut at_once) = (false, false);
+    let mut leaving = false;
     let (mut drained, mut deregistered) = (false, false);
+    // When to go whatever is missing, once that is known.
+    let mut last: Option<Instant> = None;
     while !(drained && deregistered) {
-        let heard = match drained || at_once {
-            false => ended.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-            true => ended.recv_timeout(LAST_WORDS),
+        let heard = match last {
+            None => ended.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            Some(last) => ended.recv_timeout(last.saturating_duration_since(Instant::now())),
         };
         match heard {
             Ok(End::Refused(why)) if !leaving => return Err(Failure::new(Code::Failed, why)),
             Ok(End::Signal(signal)) if signal == signal_hook::consts::SIGTERM && !leaving => drain(patience),
             Ok(End::Signal(_)) => {
-                at_once = true;
+                last = Some(Instant::now() + LAST_WORDS);
                 drain(Duration::ZERO);
             }
             Ok(End::Draining(tasks, patience)) => {
                 leaving = true;
+                last = Instant::now().checked_add(patience.saturating_add(LAST_WORDS));
                 if tasks > 0 && !patience.is_zero() {
                     say(format!(
                         "draining: no new tasks; {tasks} have up to {} s, then they run elsewhere (at once with another \
@@ -184,7 +189,10 @@ fn serve_until_left(
                     ));
                 }
             }
-            Ok(End::Drained) => drained = true,
+            Ok(End::Drained) => {
+                drained = true;
+                last = Some(Instant::now() + LAST_WORDS);
+            }
             Ok(End::Deregistered) => deregistered = true,
             Ok(End::Refused(_)) => {}
             Err(_) => break,
