@@ -398,7 +398,11 @@ impl<N: Node, A: App<N>> Loop<N, A> {
 
     /// Looks at the sockets, if the application has room for what they may cause.
     fn look(&mut self, cx: &mut Context<'_>) {
-        self.room = self.app.poll_room(cx).is_ready();
+        let had_room = std::mem::replace(&mut self.room, self.app.poll_room(cx).is_ready());
+        if self.room && !had_room {
+            self.read_clock();
+            self.node.handle(self.now, Input::Deaf);
+        }
         if self.room {
             self.ports.sweep(cx);
         }
@@ -421,6 +425,9 @@ impl<N: Node, A: App<N>> Loop<N, A> {
         }
         self.mail();
         if self.node.deadline().is_some_and(|deadline| deadline <= self.now) {
+            if !self.room {
+                self.node.handle(self.now, Input::Deaf);
+            }
             self.node.handle(self.now, Input::Wake);
         }
         if self.deadline().is_some_and(|deadline| deadline <= self.now) {

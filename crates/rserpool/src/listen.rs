@@ -55,6 +55,18 @@ where
         self.now = end;
     }
 
+    /// Its links are not read for so long: the node is told so before each wake, and once more in the end.
+    pub(crate) fn deaf(&mut self, millis: u64) {
+        let end = self.now + Duration::from_millis(millis);
+        while let Some(at) = self.node.deadline().filter(|&at| at <= end) {
+            self.now = self.now.max(at);
+            self.tell(Input::Deaf);
+            self.tell(Input::Wake);
+        }
+        self.now = end;
+        self.tell(Input::Deaf);
+    }
+
     /// The process is held up: time passes, and nobody wakes the node until the end.
     pub(crate) fn held_up(&mut self, millis: u64) {
         self.now += Duration::from_millis(millis);

@@ -236,6 +236,9 @@ pub enum Input {
     },
     /// The deadline passed (or the world wakes early, which does no harm).
     Wake,
+    /// The world does not read the links at present, for lack of room in the application, or did not up to now: what
+    /// others answered may wait there. So nobody may be called silent yet; what the node itself has to do goes on.
+    Deaf,
 }
 
 /// One wish.

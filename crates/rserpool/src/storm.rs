@@ -65,7 +65,7 @@ fn message(random: &mut Random) -> Message {
 
 fn fact(random: &mut Random, live: &[LinkId], step: u64) -> Input {
     let on = link(random, live);
-    match random.below(10) {
+    match random.below(11) {
         0 => Input::Accepted {
             link: LinkId::Theirs(step), // never used twice
             door: pick(random, &[Door::Asap, Door::Service, Door::Enrp]),
@@ -93,6 +93,7 @@ fn fact(random: &mut Random, live: &[LinkId], step: u64) -> Input {
             from: tcp(random.below(256) as u8).socket_addresses().next().expect("one address"),
             bytes: Message::ServerAnnounce { server: RegistrarId(3), transports: vec![] }.emit(),
         },
+        9 => Input::Deaf,
         _ => Input::Wake,
     }
 }

@@ -47,6 +47,16 @@ impl<K: Ord + Clone> Timers<K> {
         Some((at, timer))
     }
 
+    /// Sets those of these timers that are due earlier to this moment.
+    pub fn postpone(&mut self, until: Time, which: impl Fn(&K) -> bool) {
+        let earlier = self.order.iter().take_while(|(at, _)| *at < until);
+        let postponed: Vec<_> =
+            earlier.map(|(_, timer)| timer.clone()).filter(|timer| which(timer)).collect();
+        for timer in postponed {
+            self.set(timer, until);
+        }
+    }
+
     /// When the earliest timer is due.
     pub fn next(&self) -> Option<Time> {
         self.order.first().map(|(at, _)| *at)
@@ -87,6 +97,16 @@ mod tests {
         let taken: Vec<_> = std::iter::from_fn(|| timers.take_due(at(9))).collect();
         assert_eq!(taken, [(at(1), "c"), (at(5), "a"), (at(5), "b")]);
         assert!(timers.is_empty());
+    }
+
+    #[test]
+    fn postponing_moves_what_is_meant_and_earlier() {
+        let mut timers = Timers::default();
+        for (timer, moment) in [(1, 5), (2, 6), (3, 9)] {
+            timers.set(timer, at(moment));
+        }
+        timers.postpone(at(8), |timer| *timer != 2);
+        assert_eq!([1, 2, 3].map(|timer| timers.get(&timer)), [8, 6, 9].map(|moment| Some(at(moment))));
     }
 
     #[test]

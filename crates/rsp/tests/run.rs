@@ -9,6 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 fn run_in(folder: &Path, arguments: &[&str]) -> Said {
     let mut command = rsp();
@@ -189,6 +190,28 @@ fn a_script_that_does_not_say_whose_it_is_is_the_shells() {
     let script = script.to_str().expect("a name of letters");
     let said = run(["run", "--", script, ":::", "x y"]);
     assert_eq!((said.code(), said.sorted()), (0, vec![format!("{script} got x y")]), "{}", said.stderr);
+}
+
+#[test]
+fn a_reader_that_pauses_costs_no_worker_its_good_name() {
+    let folder = tempfile::tempdir().expect("room");
+    let begun = folder.path().join("begun");
+    let mut command = rsp();
+    command.args(["run", "--no-journal", "--", "sh", "-c", "echo >>$1; head -c 1000000 /dev/zero", "{}"]);
+    command.arg(&begun).arg(":::").args((0..150).map(|number| number.to_string()));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    // Longer than workers may be silent; the client, which cannot print, does not hear them meanwhile.
+    std::thread::sleep(Duration::from_secs(3));
+    let executions = || std::fs::read(&begun).unwrap_or_default().len();
+    assert!(executions() < 150, "the client waits for its reader, or this shows nothing");
+    let said = wait(child);
+    assert_eq!((said.code(), said.stdout.len()), (0, 150_000_000), "{}", said.stderr);
+    assert_eq!(executions(), 150, "each once: {}", said.stderr);
 }
 
 #[test]

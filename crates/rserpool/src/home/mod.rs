@@ -491,6 +491,17 @@ impl Home {
         }
     }
 
+    /// No answer can have come, so whoever was asked has as long again.
+    pub(crate) fn deaf(&mut self, now: Time) {
+        let timing = &self.timing;
+        let requests =
+            timing.registration_timeout.max(timing.deregistration_timeout).max(timing.resolution_timeout);
+        self.timers.postpone(now + requests, |timer| matches!(timer, Timer::Request(_)));
+        if self.hunt.is_some() {
+            self.timers.postpone(now + self.patience, |timer| *timer == Timer::Hunt);
+        }
+    }
+
     // --- inside
 
     fn line_home(&self) -> Option<&Line> {

@@ -259,6 +259,8 @@ impl Node for Registrar {
                     self.due(now, at, timer);
                 }
             }
+            // What it tells is for people; nothing waits for them.
+            Input::Deaf => {}
         }
     }
 

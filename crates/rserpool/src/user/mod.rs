@@ -539,6 +539,14 @@ impl Node for PoolUser {
                     }
                 }
             }
+            Input::Deaf => {
+                self.home.deaf(now);
+                let timing = &self.config.timing;
+                let until = now + timing.heartbeat_timeout.max(timing.connect_timeout);
+                let patience =
+                    |timer: &Timer| matches!(timer, Timer::Connect(_) | Timer::Verdict(_) | Timer::Late(_));
+                self.timers.postpone(until, patience);
+            }
         }
         self.obey_news(now);
     }

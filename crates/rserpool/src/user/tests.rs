@@ -347,6 +347,36 @@ fn a_user_that_was_held_up_asks_again_before_it_judges() {
 }
 
 #[test]
+fn nobody_is_called_silent_whose_links_are_not_read() {
+    let (mut u, home, link) = connected(watchful());
+    // A second session waits for an answer of the registrar, which cannot be read either.
+    let second = u.call(|user, now| user.open(now, pool(), patient()));
+    u.asks(home, 1);
+    u.deaf(60_000);
+    // It goes on to ask for signs of life: the element may be waiting for them.
+    (0..240).for_each(|_| u.pings(link));
+    u.says_nothing_more();
+    u.hears(home, &answer(&[2]));
+    let other = u.opens_to(&service_of(2));
+    u.up(other);
+    u.reports(Event::Connected {
+        session: second,
+        element: ElementId(2),
+        resumed: false,
+        failed_over: false,
+    });
+    // Then there is as much time for them as ever.
+    u.wait(999);
+    (0..3).for_each(|_| u.pings(link));
+    u.says_nothing_more();
+    u.wait(1);
+    u.pings(link);
+    u.closes(link, Ending::Abort);
+    u.reports_unreachable(home, 1);
+    u.fails_over(1, FailoverCause::Hung);
+}
+
+#[test]
 fn sessions_without_heartbeats_are_silent() {
     let (mut u, ..) = connected(patient());
     u.wait(3_600_000);
