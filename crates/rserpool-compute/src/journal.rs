@@ -31,8 +31,12 @@ use rserpool::ElementId;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Most octets of what the application keeps in the header, of an input, and of an output inside of a record.
+/// Most octets of an input, and of an output inside of a record.
 pub const CONTENT_MAX: usize = 1024 * 1024;
+
+/// Most octets of what the application keeps in the header: a command line of 6 MiB, the longest that Linux takes, and
+/// what makes text of it, six octets for one at the most.
+pub const ABOUT_MAX: usize = 64 * 1024 * 1024;
 
 /// Attempts a client may make in one life. Its next life counts on above, so that no number comes twice.
 pub const ATTEMPTS_PER_LIFE: u32 = 1 << 16;
@@ -218,9 +222,9 @@ pub struct Writer {
 
 impl Writer {
     /// Begins the journal of a job: the octets to begin the file with. `about`: what the application wants to know
-    /// again, at most [`CONTENT_MAX`] octets; longer is a mistake of the caller.
+    /// again, at most [`ABOUT_MAX`] octets; longer is a mistake of the caller.
     pub fn begin(job: JobId, about: &[u8]) -> (Self, Vec<u8>) {
-        assert!(about.len() <= CONTENT_MAX, "{} octets about a job", about.len());
+        assert!(about.len() <= ABOUT_MAX, "{} octets about a job", about.len());
         let mut octets = Vec::with_capacity(HEADER + about.len() + SEAL);
         octets.extend(MAGIC);
         octets.extend(VERSION.to_be_bytes());
@@ -489,7 +493,7 @@ impl Reader {
             return Err(JournalError::Version(version));
         }
         let length = u32::from_be_bytes(part(fixed, 24)) as usize;
-        if length > CONTENT_MAX {
+        if length > ABOUT_MAX {
             return Err(JournalError::NotAJournal);
         }
         let end = HEADER + length;

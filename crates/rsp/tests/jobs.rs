@@ -487,6 +487,30 @@ fn a_journal_torn_anywhere_is_read_as_far_as_it_is_whole() {
 }
 
 #[test]
+fn a_command_line_of_more_than_a_mebibyte_makes_a_job_as_any_other() {
+    let place = Place::new();
+    // 1.2 MB in few tasks.
+    let values: Vec<String> = ('a'..='l').map(|letter| letter.to_string().repeat(100_000)).collect();
+    let mut words = vec!["run", "--name", "j", "--call", "--", "echo", ":::"];
+    words.extend(values.iter().map(String::as_str));
+    let said = place.says(&words);
+    assert_eq!((said.code(), said.sorted() == values), (0, true), "{}", said.stderr);
+    assert_eq!((place.says(&["resume", "j"]).code(), place.results("j").len()), (0, values.len()));
+    assert_eq!(place.says(&["job", "ls"]).code(), 0);
+}
+
+#[test]
+fn a_job_that_cannot_begin_leaves_no_folder() {
+    let place = Place::new();
+    let said =
+        place.says(&["run", "--registrar", "sctp://127.0.0.1:1", "--sctp", "off", "--", "true", ":::", "1"]);
+    assert_eq!(said.code(), 2, "{}", said.stderr);
+    assert_eq!(std::fs::read_dir(place.path("state/jobs")).map_or(0, Iterator::count), 0);
+    let said = place.says(&["job", "ls"]);
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+}
+
+#[test]
 fn what_is_no_job_is_one_clear_line() {
     let place = Place::new();
     for words in [&["resume"][..], &["resume", "nothing"], &["job", "show", "../x"], &["explain", "x/y"]] {

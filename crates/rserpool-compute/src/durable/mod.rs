@@ -121,7 +121,7 @@ enum Then {
 
 impl DurableJob {
     /// A new job. `about`: what the application wants to find in the journal, at most
-    /// [`CONTENT_MAX`](journal::CONTENT_MAX) octets. `time`: milliseconds since 1970.
+    /// [`ABOUT_MAX`](journal::ABOUT_MAX) octets. `time`: milliseconds since 1970.
     pub fn begin(config: job::Config, about: &[u8], time: u64, random: Random) -> Self {
         let (writer, header) = Writer::begin(config.job, about);
         let mut durable = Self::new(config, Some(writer), State::default(), 0, random);

@@ -107,6 +107,16 @@ fn a_record_looks_like_its_picture() {
 }
 
 #[test]
+fn a_header_holds_the_longest_command_line() {
+    let about = vec![b'w'; ABOUT_MAX];
+    let (_, octets) = Writer::begin(JOB, &about);
+    let mut reader = Reader::default();
+    reader.push(&octets);
+    let (job, read) = reader.header().expect("a journal").expect("whole");
+    assert!(job == JOB && read == about);
+}
+
+#[test]
 fn entries_come_back_whatever_the_portions() {
     let octets = written();
     for portion in [1, 2, 7, 64, octets.len()] {

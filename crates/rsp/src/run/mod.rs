@@ -87,13 +87,7 @@ fn work(args: &RunArgs, rest: Rest, start: impl FnOnce() -> Result<Start, Failur
     let private = private::pool(args, &mut choice)?;
     // The journal is laid out while the workers start.
     let start = start()?;
-    let private = match private.map(Private::wait).transpose() {
-        Ok(private) => private,
-        Err(failure) => {
-            start.take_back();
-            return Err(failure);
-        }
-    };
+    let private = private.map(Private::wait).transpose()?;
 
     let net = client::sockets(&args.registrars, &choice)?;
     let mut random = process::random();
@@ -173,6 +167,7 @@ fn work(args: &RunArgs, rest: Rest, start: impl FnOnce() -> Result<Start, Failur
         hear: hear.clone(),
     };
     spawn("input", move || input.run())?;
+    start.unbegun.begun();
     drop(hear);
 
     let ended = desk.until_over(&heard, &room, &running.handle);

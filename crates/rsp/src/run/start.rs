@@ -15,13 +15,15 @@ use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What a life of a client begins with.
 pub struct Start {
     /// The job's name, if it has a journal.
     pub name: Option<String>,
+    /// The folder of a new job, until it has begun.
+    pub unbegun: Unbegun,
     /// Lives as long as we work on the job.
     pub owner: Option<Ownership>,
     /// What the journal's header says.
@@ -40,12 +42,31 @@ pub struct Start {
     pub status: Option<PathBuf>,
 }
 
+/// The folder of a new job. Of one that cannot begin nothing stays: it would be a job nobody can read, and `last`.
+pub struct Unbegun(Option<PathBuf>);
+
+impl Unbegun {
+    /// It has begun: the folder stays.
+    pub fn begun(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unbegun {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.0 {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
 impl Start {
     /// A new job.
     pub fn new(args: &RunArgs, program: &OsStr) -> Result<Self, Failure> {
         let outputs = OutputsFile::default();
         let mut start = Self {
             name: None,
+            unbegun: Unbegun(None),
             owner: None,
             about: About::default(),
             former: None,
@@ -59,6 +80,7 @@ impl Start {
             return Ok(start);
         }
         let folder = Folder::create(args.name.as_deref(), program)?;
+        start.unbegun = Unbegun(Some(folder.path.clone()));
         let cannot = |cause: io::Error| {
             let message = format!(
                 "cannot keep the job in {}: {cause}; set RSP_STATE_DIR to another folder, or use --no-journal",
@@ -81,15 +103,6 @@ impl Start {
         Ok(start)
     }
 
-    /// Of a job that is new and cannot begin nothing stays.
-    pub fn take_back(self) {
-        if self.former.is_none()
-            && let Some(folder) = self.status.as_deref().and_then(Path::parent)
-        {
-            let _ = std::fs::remove_dir_all(folder);
-        }
-    }
-
     /// The journal is written on behind what counts of it.
     fn again(owner: Ownership, former: Former, rest: Rest) -> Result<Self, Failure> {
         let book = &former.book;
@@ -109,6 +122,7 @@ impl Start {
         let length = file.metadata().map_err(cannot)?.len();
         Ok(Self {
             name: Some(folder.name.clone()),
+            unbegun: Unbegun(None),
             owner: Some(owner),
             about: book.about.clone(),
             rest,
