@@ -5,6 +5,7 @@
 mod common;
 
 use common::{BOUND, Said, Server, finish, rsp, state_dir};
+use rserpool_compute::journal::{Entry, Reader, Writer};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -79,6 +80,25 @@ impl Place {
             assert!(results.insert(task, line).is_none(), "task {task} is told twice");
         }
         results
+    }
+
+    /// Makes a journal what it would be if the client had ended while it submitted: behind this task nothing was taken.
+    fn ended_behind(&self, job: &str, last: u64) {
+        let path = self.path(&format!("state/jobs/{job}/journal"));
+        let mut reader = Reader::default();
+        reader.push(&std::fs::read(&path).expect("there"));
+        let (id, about) = reader.header().expect("a journal").expect("whole");
+        let (mut writer, mut octets) = Writer::begin(id, about);
+        while let Some(entry) = reader.entry().expect("a journal") {
+            let was_there = match &entry {
+                Entry::Life { .. } => true,
+                entry => entry.task().is_some_and(|task| task.0 <= last),
+            };
+            if was_there {
+                writer.put(&entry, &mut octets);
+            }
+        }
+        std::fs::write(path, octets).expect("writable");
     }
 
     fn show(&self, job: &str) -> Value {
@@ -278,6 +298,31 @@ fn a_job_whose_input_had_not_ended_says_so_and_takes_the_rest() {
     assert_eq!(finish(place.command(&["resume", "j", "--stdin"]), b"five\n").code(), 2);
     let said = place.says(&["resume", "j"]);
     assert_eq!((said.code(), said.text().as_str()), (0, ""), "{}", said.stderr);
+}
+
+#[test]
+fn the_rest_of_the_input_is_taken_in_whole_where_outputs_depend_on_values() {
+    let place = Place::new();
+    let words = ["run", "--name", "j", "--output", "{}.png", "--", "sh", "-c", "echo $0 > $0.png", "{}"];
+    let said = finish(place.command(&words), b"a\nb\nc\nd\ne\n");
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    place.ended_behind("j", 2);
+    for name in ["c.png", "d.png", "e.png"] {
+        std::fs::remove_file(place.path(name)).expect("it landed");
+    }
+    // What is in the way of an output of a former life is found, too.
+    let said = finish(place.command(&["resume", "j", "--stdin"]), b"c\nd\nb\n");
+    assert_eq!(said.code(), 2, "{}", said.stderr);
+    assert!(said.stderr.contains("tasks 2 and 5 would both land at b.png"), "{}", said.stderr);
+
+    let said = finish(place.command(&["resume", "j", "--stdin"]), b"c\nd\ne\n");
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    for value in ["a", "b", "c", "d", "e"] {
+        let landed = std::fs::read_to_string(place.path(&format!("{value}.png")));
+        assert_eq!(landed.expect("it landed"), format!("{value}\n"));
+    }
+    let results = place.results("j");
+    assert_eq!((results.len(), &results[&3]["values"][0]), (5, &"c".into()));
 }
 
 #[test]

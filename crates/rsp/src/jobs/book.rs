@@ -131,6 +131,18 @@ impl Book {
         walk_to(&self.folder, &mut left, &mut each).map(drop)
     }
 
+    /// The values of all tasks, in their order.
+    pub fn values(&self) -> Result<Vec<Vec<OsString>>, Failure> {
+        let mut all = Vec::new();
+        self.entries(|entry| {
+            if let Entry::Task { input, .. } = entry {
+                all.push(values_of(&input));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(all)
+    }
+
     /// Where this output is to be read.
     pub fn outputs_of(&self, output: Output) -> Outputs {
         Outputs { output, file: self.outputs.clone(), temporary: false }

@@ -14,6 +14,7 @@ use crate::exit::{Code, Failure};
 use crate::files::names::{Taken, in_task, matching};
 use crate::files::picks::{self, Picks, is_pattern};
 use crate::files::{Source, Stamp, describe};
+use crate::jobs::book::Book;
 use crate::template;
 use rserpool_compute::item::wrong_name;
 use rserpool_compute::{Command, Item, Pick, Placed};
@@ -46,8 +47,14 @@ struct Inner {
 
 impl Files {
     /// Looks at everything that can be looked at before the first task: adds the sources of `--each`, describes what is
-    /// common, and refuses outputs that would be in each other's way. `more`: values are still to come.
-    pub fn prepare(args: &RunArgs, sources: &mut Vec<Vec<OsString>>, more: bool) -> Result<Self, Failure> {
+    /// common, and refuses outputs that would be in each other's way. `more`: values are still to come. `former`: what the
+    /// job had before this life of its client.
+    pub fn prepare(
+        args: &RunArgs,
+        sources: &mut Vec<Vec<OsString>>,
+        more: bool,
+        former: Option<&Book>,
+    ) -> Result<Self, Failure> {
         let usage = |why: String| Failure::new(Code::Usage, why);
         let each = sources.len();
         for pattern in &args.each {
@@ -66,8 +73,11 @@ impl Files {
             check_output(output).map_err(usage)?;
         }
         if more && args.output.iter().any(|output| has_place(output)) && sources.is_empty() {
-            // Whether outputs are in each other's way shows when all values are there.
-            sources.push(input::all_values(args.null)?);
+            // Whether outputs are in each other's way shows when all values are there. Standard input has only those that
+            // no former life took, while a source begins with the first.
+            let mut values = former.map(Book::values).transpose()?.unwrap_or_default().concat();
+            values.extend(input::all_values(args.null)?);
+            sources.push(values);
         }
         for path in common {
             let placed = inner.place(&path, false).map_err(usage)?;

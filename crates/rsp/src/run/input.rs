@@ -112,7 +112,7 @@ pub enum Rest {
 pub struct Input {
     /// Makes work of values.
     pub recipe: Recipe,
-    /// The values behind `:::`; none: they come from standard input.
+    /// All values there are, those of former lives included; none: they come from standard input.
     pub sources: Vec<Vec<OsString>>,
     /// Values on standard input end with NUL.
     pub nul: bool,

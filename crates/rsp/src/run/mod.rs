@@ -22,6 +22,7 @@ use crate::address::Choice;
 use crate::cli::RunArgs;
 use crate::client;
 use crate::exit::{Code, Failure};
+use crate::jobs::book::Book;
 use crate::jobs::disk;
 use crate::jobs::queue;
 use crate::jobs::status::Status as Present;
@@ -69,7 +70,7 @@ pub fn run(args: &RunArgs) -> Result<Code, Failure> {
     if command.is_empty() {
         return Err(Failure::new(Code::Usage, "there is no command before ':::'; see rsp run --help"));
     }
-    work(args, Rest::Values, || Start::new(args, &command[0]))
+    work(args, Rest::Values, None, || Start::new(args, &command[0]))
 }
 
 /// What makes argument lists of values.
@@ -78,12 +79,18 @@ pub fn template_of(args: &RunArgs) -> Template {
     Template::new(&command).with_each((!args.each.is_empty()).then_some(sources.len()))
 }
 
-/// Works on a job, with values from there. `start` is asked how it begins when it is known that there is a pool.
-fn work(args: &RunArgs, rest: Rest, start: impl FnOnce() -> Result<Start, Failure>) -> Result<Code, Failure> {
+/// Works on a job, with values from there. `former`: what it had before. `start` is asked how it begins when it is known
+/// that there is a pool.
+fn work(
+    args: &RunArgs,
+    rest: Rest,
+    former: Option<&Book>,
+    start: impl FnOnce() -> Result<Start, Failure>,
+) -> Result<Code, Failure> {
     let (_, mut sources) = template::split(args.words.clone());
     let mut choice = Choice::of(&args.registrars)?;
     let needs = args.limits.needs().map_err(|why| Failure::new(Code::Usage, why))?;
-    let files = Files::prepare(args, &mut sources, rest == Rest::Values)?;
+    let files = Files::prepare(args, &mut sources, rest == Rest::Values, former)?;
     let private = private::pool(args, &mut choice)?;
     // The journal is laid out while the workers start.
     let start = start()?;

@@ -232,8 +232,9 @@ fn go_on(run: &RunArgs, owner: Ownership, book: Book, retried: TaskSet, rest: Re
         let message = format!("cannot go to {}, where the job was begun: {cause}", directory.display());
         Failure::new(Code::Usage, message)
     })?;
-    let former = Former { book: Arc::new(book), retried };
-    work(run, rest, || Start::again(owner, former, rest))
+    let book = Arc::new(book);
+    let former = Former { book: book.clone(), retried };
+    work(run, rest, Some(&book), || Start::again(owner, former, rest))
 }
 
 /// Becomes the owner of a job that is not cancelled, and reads its journal.
