@@ -326,6 +326,19 @@ fn the_rest_of_the_input_is_taken_in_whole_where_outputs_depend_on_values() {
 }
 
 #[test]
+fn outputs_named_by_values_of_standard_input_hinder_no_later_life() {
+    let place = Place::new();
+    let task = format!("[ $1 != 2 ] || [ -e {} ] && : > $1", place.path("mended").display());
+    let words = ["run", "--name", "j", "--output", "{}", "--", "sh", "-c", &task, "x", "{}"];
+    let said = finish(place.command(&words), b"1\n2\n3\n");
+    assert_eq!(said.code(), 1, "{}", said.stderr);
+    std::fs::write(place.path("mended"), "").expect("writable");
+    let said = place.says(&["retry", "j"]);
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    assert!(place.path("2").exists());
+}
+
+#[test]
 fn only_failed_tasks_are_tried_again_and_explained_with_their_last_words() {
     let place = Place::new();
     let task = place.noted("[ $1 != 2 ] || [ -e mended ] || { echo broken part >&2; exit 3; }; echo ok $1");

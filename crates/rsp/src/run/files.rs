@@ -90,7 +90,9 @@ impl Files {
             inner.env = Some(inner.describe(env).map_err(usage)?);
         }
         let files = Self(Arc::new(inner));
-        files.check_collisions(sources).map_err(usage)?;
+        if more {
+            files.check_collisions(sources).map_err(usage)?;
+        }
         Ok(files)
     }
 
