@@ -326,6 +326,66 @@ fn the_rest_of_the_input_is_taken_in_whole_where_outputs_depend_on_values() {
 }
 
 #[test]
+fn the_files_of_a_job_are_those_it_was_begun_with_whatever_is_there_when_it_goes_on() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("in")).expect("writable");
+    let write = |name: &str| std::fs::write(place.path(&format!("in/{name}")), name).expect("writable");
+    ["b", "d", "f", "h"].into_iter().for_each(write);
+    let words = [
+        "run", "--name", "j", "--each", "in/*", "--output", "{in}.out", "--", "cp", "{in}", "{in}.out",
+        ":::", "x",
+    ];
+    let said = place.says(&words);
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    place.ended_behind("j", 2);
+    // What is over is gone, what comes is before, between and behind what is left, and outputs landed among the inputs.
+    for name in ["b", "d", "f.out", "h.out"] {
+        std::fs::remove_file(place.path(&format!("in/{name}"))).expect("it was there");
+    }
+    ["a", "g", "z"].into_iter().for_each(write);
+    let said = place.says(&["resume", "j"]);
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    let values: Vec<_> = place.results("j").into_values().map(|result| result["values"][1].clone()).collect();
+    assert_eq!(values, ["in/b", "in/d", "in/f", "in/h"]);
+    assert_eq!(std::fs::read_to_string(place.path("in/h.out")).expect("it landed"), "h");
+
+    // One that is gone before it was taken is told, and nothing is passed over in silence.
+    place.ended_behind("j", 2);
+    std::fs::remove_file(place.path("in/f")).expect("it was there");
+    let said = place.says(&["resume", "j"]);
+    assert_eq!(said.code(), 2, "{}", said.stderr);
+    assert!(said.stderr.contains("task 3 cannot be submitted: input in/f"), "{}", said.stderr);
+    // A job that does not know its files any more says what to do.
+    std::fs::remove_file(place.path("state/jobs/j/each")).expect("it was there");
+    let said = place.says(&["resume", "j"]);
+    assert_eq!(said.code(), 1, "{}", said.stderr);
+    assert!(said.stderr.contains("jobs/j/each") && said.stderr.contains("rsp run"), "{}", said.stderr);
+}
+
+#[test]
+fn a_job_whose_input_had_ended_needs_only_the_files_of_what_is_left() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("in")).expect("writable");
+    for name in ["a", "b", "c"] {
+        std::fs::write(place.path(&format!("in/{name}")), name).expect("writable");
+    }
+    let task = place.noted("[ $RSP_TASK != 2 ] || [ -e mended ]");
+    let said = place.says(&["run", "--name", "j", "--each", "in/*", "--", "sh", "-c", &task, "x", "{in}"]);
+    assert_eq!(said.code(), 1, "{}", said.stderr);
+    std::fs::write(place.path("mended"), "").expect("writable");
+    std::fs::rename(place.path("in"), place.path("old")).expect("writable");
+    // It is the task's own file that is missed, not the others.
+    let said = place.says(&["retry", "j"]);
+    assert_eq!(said.code(), 2, "{}", said.stderr);
+    assert!(said.stderr.contains("task 2 cannot be submitted: input in/b"), "{}", said.stderr);
+    std::fs::create_dir(place.path("in")).expect("writable");
+    std::fs::rename(place.path("old/b"), place.path("in/b")).expect("writable");
+    let said = place.says(&["resume", "j"]);
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    assert_eq!((place.results("j").len(), place.show("j")["failed"].as_u64()), (3, Some(0)));
+}
+
+#[test]
 fn outputs_named_by_values_of_standard_input_hinder_no_later_life() {
     let place = Place::new();
     let task = format!("[ $1 != 2 ] || [ -e {} ] && : > $1", place.path("mended").display());

@@ -4,14 +4,17 @@
 //!   $RSP_STATE_DIR, else $XDG_STATE_HOME/rsp, else ~/.local/state/rsp
 //!     jobs/NAME/journal      what happened (rserpool_compute::journal)
 //!               outputs      outputs too long for the journal
+//!               each         files that --each matched: each with NUL behind it, and one more behind those of a pattern
 //!               owner        locked by the process that works on the job; its number and host
 //!               status.json  what it last said of the present (rsp.status/1)
 //! ```
 
 use crate::exit::{Code, Failure};
 use crate::process;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The longest name of a job, in octets.
@@ -76,7 +79,7 @@ pub fn is_name(name: &str) -> bool {
 
 impl Folder {
     /// Makes the folder of a new job; without a name, one made of the command and some digits.
-    pub fn create(name: Option<&str>, command: &std::ffi::OsStr) -> Result<Self, Failure> {
+    pub fn create(name: Option<&str>, command: &OsStr) -> Result<Self, Failure> {
         let jobs = jobs_folder()?;
         let cannot = |path: &Path, cause: io::Error| {
             let message = format!(
@@ -174,8 +177,33 @@ impl Folder {
         self.path.join("status.json")
     }
 
-    /// Makes the files of a new job so that they survive, and owns it.
-    pub fn begin(&self) -> io::Result<(Ownership, File, File)> {
+    /// The files that each of so many patterns of `--each` matched when the job was begun.
+    pub fn matched(&self, patterns: usize) -> Result<Vec<Vec<OsString>>, Failure> {
+        let path = self.path.join("each");
+        let octets = std::fs::read(&path);
+        let sources = octets.and_then(|octets| {
+            let (mut sources, mut source) = (Vec::new(), Vec::new());
+            for name in octets.split_inclusive(|&octet| octet == 0) {
+                match name.strip_suffix(&[0]) {
+                    Some([]) => sources.push(std::mem::take(&mut source)),
+                    Some(name) => source.push(OsStr::from_bytes(name).to_owned()),
+                    None => {}
+                }
+            }
+            if sources.len() == patterns { Ok(sources) } else { Err(io::Error::other("it is damaged")) }
+        });
+        sources.map_err(|cause| {
+            let message = format!(
+                "cannot read {}: {cause}; which files --each matched is not known without it, so begin the job anew by \
+                 `rsp run`",
+                path.display()
+            );
+            Failure::new(Code::Failed, message)
+        })
+    }
+
+    /// Makes the files of a new job so that they survive, and owns it. `matched`: what its `--each` matched.
+    pub fn begin(&self, matched: &[Vec<OsString>]) -> io::Result<(Ownership, File, File)> {
         let ownership = match self.own() {
             Ok(Ok(ownership)) => ownership,
             Ok(Err(owner)) => return Err(io::Error::other(format!("process {} was faster", owner.pid))),
@@ -183,6 +211,17 @@ impl Folder {
         };
         let new = |path: PathBuf| OpenOptions::new().read(true).append(true).create_new(true).open(path);
         File::create(self.path.join("made"))?;
+        if !matched.is_empty() {
+            // Safe before the journal has its first octet: a job that can be read knows its files.
+            let mut octets = Vec::new();
+            for source in matched {
+                source.iter().for_each(|name| octets.extend([name.as_bytes(), &[0]].concat()));
+                octets.push(0);
+            }
+            let mut each = File::create_new(self.path.join("each"))?;
+            each.write_all(&octets)?;
+            each.sync_all()?;
+        }
         let outputs = OpenOptions::new().read(true).write(true).create_new(true).open(self.outputs())?;
         let journal = new(self.journal())?;
         File::open(&self.path)?.sync_all()?;
@@ -281,11 +320,25 @@ mod tests {
     }
 
     #[test]
+    fn a_job_knows_the_files_it_was_begun_with_whatever_their_names_and_notices_damage() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let job = Folder { name: "x".into(), path: folder.path().into() };
+        let matched = vec![vec!["a\n".into(), OsStr::from_bytes(b"\xff").into()], vec!["b c".into()]];
+        drop(job.begin(&matched).expect("new"));
+        assert_eq!(job.matched(2).expect("readable"), matched);
+        let whole = std::fs::read(job.path.join("each")).expect("there");
+        for cut in 0..whole.len() {
+            std::fs::write(job.path.join("each"), &whole[..cut]).expect("writable");
+            assert!(job.matched(2).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
     fn a_job_has_one_owner_at_a_time() {
         let folder = tempfile::tempdir().expect("a folder");
         let job = Folder { name: "x".into(), path: folder.path().into() };
         assert_eq!(job.owner(), None);
-        let (first, ..) = job.begin().expect("new");
+        let (first, ..) = job.begin(&[]).expect("new");
         let me = Owner { pid: std::process::id(), host: host() };
         assert_eq!(job.own().expect("readable").err(), Some(me.clone()));
         assert_eq!(job.owner(), Some(me));

@@ -57,8 +57,18 @@ impl Files {
     ) -> Result<Self, Failure> {
         let usage = |why: String| Failure::new(Code::Usage, why);
         let each = sources.len();
-        for pattern in &args.each {
-            sources.push(matching(pattern).map_err(usage)?);
+        match former {
+            None => {
+                for pattern in &args.each {
+                    sources.push(matching(pattern).map_err(usage)?);
+                }
+            }
+            // A job goes on with the files it was begun with: what matches by now may be less, or more, its own outputs
+            // among it, and values are passed over by their number.
+            Some(book) if more && !args.each.is_empty() => {
+                sources.extend(book.folder.matched(args.each.len())?);
+            }
+            Some(_) => {}
         }
         let (own, common) = args.input.iter().cloned().partition::<Vec<_>, _>(|input| has_place(input));
         let mut inner = Inner {
@@ -94,6 +104,11 @@ impl Files {
             files.check_collisions(sources).map_err(usage)?;
         }
         Ok(files)
+    }
+
+    /// What `--each` matched, of all sources.
+    pub fn matched<'a>(&self, sources: &'a [Vec<OsString>]) -> &'a [Vec<OsString>] {
+        if self.0.has_each { &sources[self.0.each..] } else { &[] }
     }
 
     /// True if tasks need a folder of their own.

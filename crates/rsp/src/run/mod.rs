@@ -70,7 +70,7 @@ pub fn run(args: &RunArgs) -> Result<Code, Failure> {
     if command.is_empty() {
         return Err(Failure::new(Code::Usage, "there is no command before ':::'; see rsp run --help"));
     }
-    work(args, Rest::Values, None, || Start::new(args, &command[0]))
+    work(args, Rest::Values, None, |matched| Start::new(args, &command[0], matched))
 }
 
 /// What makes argument lists of values.
@@ -80,12 +80,12 @@ pub fn template_of(args: &RunArgs) -> Template {
 }
 
 /// Works on a job, with values from there. `former`: what it had before. `start` is asked how it begins when it is known
-/// that there is a pool.
+/// that there is a pool, and told what `--each` matched.
 fn work(
     args: &RunArgs,
     rest: Rest,
     former: Option<&Book>,
-    start: impl FnOnce() -> Result<Start, Failure>,
+    start: impl FnOnce(&[Vec<OsString>]) -> Result<Start, Failure>,
 ) -> Result<Code, Failure> {
     let (_, mut sources) = template::split(args.words.clone());
     let mut choice = Choice::of(&args.registrars)?;
@@ -93,7 +93,7 @@ fn work(
     let files = Files::prepare(args, &mut sources, rest == Rest::Values, former)?;
     let private = private::pool(args, &mut choice)?;
     // The journal is laid out while the workers start.
-    let start = start()?;
+    let start = start(files.matched(&sources))?;
     let private = private.map(Private::wait).transpose()?;
 
     let net = client::sockets(&args.registrars, &choice)?;

@@ -11,7 +11,7 @@ use crate::process::say;
 use clap::Parser;
 use rserpool_compute::journal::{Entry, TaskSet};
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::ControlFlow;
@@ -61,8 +61,8 @@ impl Drop for Unbegun {
 }
 
 impl Start {
-    /// A new job.
-    pub fn new(args: &RunArgs, program: &OsStr) -> Result<Self, Failure> {
+    /// A new job. `matched`: what its `--each` matched.
+    pub fn new(args: &RunArgs, program: &OsStr, matched: &[Vec<OsString>]) -> Result<Self, Failure> {
         let outputs = OutputsFile::default();
         let mut start = Self {
             name: None,
@@ -88,7 +88,7 @@ impl Start {
             );
             Failure::new(Code::CannotWrite, message)
         };
-        let (owner, journal, file) = folder.begin().map_err(cannot)?;
+        let (owner, journal, file) = folder.begin(matched).map_err(cannot)?;
         let _ = start.outputs.set(file);
         start.about = About {
             words: std::env::args_os().collect(),
@@ -234,7 +234,7 @@ fn go_on(run: &RunArgs, owner: Ownership, book: Book, retried: TaskSet, rest: Re
     })?;
     let book = Arc::new(book);
     let former = Former { book: book.clone(), retried };
-    work(run, rest, Some(&book), || Start::again(owner, former, rest))
+    work(run, rest, Some(&book), |_| Start::again(owner, former, rest))
 }
 
 /// Becomes the owner of a job that is not cancelled, and reads its journal.
