@@ -199,7 +199,7 @@ fn a_reader_that_pauses_costs_no_worker_its_good_name() {
     let mut command = rsp();
     command.args(["run", "--no-journal", "--", "sh", "-c", "echo >>$1; head -c 1000000 /dev/zero", "{}"]);
     command.arg(&begun).arg(":::").args((0..150).map(|number| number.to_string()));
-    let mut child = command
+    let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
