@@ -17,7 +17,8 @@
 //!     Task(task, attempt, needs, work) --->           never more unsettled tasks than the credit
 //!                          <---------------  Started(task, attempt, of, from)
 //!                          <---------------  Output(task, attempt, stream, offset, octets)*
-//!     Window(task, attempt, octets) ------>           each attempt may begin with `WINDOW` octets of output
+//!     Window(task, attempt, octets) ------>           each attempt may begin with `WINDOW` octets of output, and all
+//!                                                     together have `FLIGHT_MAX` on their way
 //!                          <---------------  Result(task, attempt, status, octets)
 //!     Ack(task, attempt)   --------------->           settled: the worker forgets it
 //!     Cancel(task, attempt) -------------->           answered by a Result in any case
@@ -91,6 +92,14 @@ pub const CHUNK_MAX: usize = 256 * 1024;
 
 /// Octets of output every attempt may send before the first Window frame.
 pub const WINDOW: u32 = 512 * 1024;
+
+/// Octets of output of all attempts of a session that may be on their way: sent, and neither given back by a Window nor
+/// settled by an Ack. A link takes no more than some MiB, and a network may be slower than all tasks together.
+pub const FLIGHT_MAX: u64 = 4 * 1024 * 1024;
+
+/// The client gives back whatever it has at the latest when it is so much, of all attempts together: else many that said a
+/// little each would hold each other up.
+pub const FLIGHT_UNTOLD_MAX: u32 = 1024 * 1024;
 
 /// Most octets a Window frame may add.
 pub const WINDOW_MAX: u32 = 16 * 1024 * 1024;

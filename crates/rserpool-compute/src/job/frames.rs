@@ -159,10 +159,8 @@ impl Job {
         if assigned.cancelled {
             return Ok(());
         }
-        // Half a window is always on its way, so that a worker with steady output never waits for us.
-        if assigned.ungranted >= WINDOW / 2 && !self.config.paced {
-            let octets = std::mem::take(&mut assigned.ungranted);
-            lane.batch.push(&Frame::Window { attempt, octets });
+        if !self.config.paced {
+            lane.taken(attempt, length as u32);
         }
         self.event(Event::Chunk { attempt, stream, octets });
         Ok(())

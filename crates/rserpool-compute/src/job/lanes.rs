@@ -3,7 +3,7 @@
 use super::books::{Class, Kept, Place, Task, Tasks};
 use super::transfers::Transfer;
 use super::{Event, Job, Timer};
-use crate::protocol::{Attempt, Batch, Frame, TaskId, VERSION};
+use crate::protocol::{Attempt, Batch, FLIGHT_UNTOLD_MAX, Frame, TaskId, VERSION, WINDOW};
 use crate::resources::Resources;
 use rserpool::ElementId;
 use rserpool::policy::Policy;
@@ -52,6 +52,15 @@ pub(super) struct Assigned {
     pub(super) recalled: bool,
 }
 
+impl Assigned {
+    /// Lets the worker send as much again as was taken.
+    fn give_back(&mut self, task: TaskId) -> Frame {
+        let octets = std::mem::take(&mut self.taken);
+        self.ungranted -= octets;
+        Frame::Window { attempt: Attempt { task, number: self.number }, octets }
+    }
+}
+
 /// A session and what is going on in it.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -82,6 +91,8 @@ pub(super) struct Lane {
     pub(super) moved: BTreeMap<TaskId, Kept>,
     /// Frames for the worker.
     pub(super) batch: Batch,
+    /// Octets of output taken since the worker was last told of all.
+    untold: u32,
     /// Items on their way, by the worker's numbers.
     pub(super) transfers: BTreeMap<u32, Transfer>,
     /// The cookie whose checkpoints the worker was told last.
@@ -117,6 +128,7 @@ impl Lane {
             unsettled: BTreeSet::new(),
             moved: BTreeMap::new(),
             batch: Batch::default(),
+            untold: 0,
             transfers: BTreeMap::new(),
             shown: None,
             orders: 0,
@@ -133,6 +145,24 @@ impl Lane {
     /// The task this lane has, if it is this execution of it. What a worker says of others changes nothing (S3).
     pub(super) fn assigned_mut(&mut self, attempt: Attempt) -> Option<&mut Assigned> {
         self.assigned.get_mut(&attempt.task).filter(|assigned| assigned.number == attempt.number)
+    }
+
+    /// So many octets of an execution's output are taken. Half a window is always on its way, so that a worker with steady
+    /// output never waits for us.
+    pub(super) fn taken(&mut self, attempt: Attempt, octets: u32) {
+        let Some(assigned) = self.assigned_mut(attempt) else { return };
+        assigned.taken = (assigned.taken + octets).min(assigned.ungranted);
+        if assigned.taken >= WINDOW / 2 {
+            let window = assigned.give_back(attempt.task);
+            self.batch.push(&window);
+        }
+        self.untold += octets;
+        if self.untold >= FLIGHT_UNTOLD_MAX {
+            self.untold = 0;
+            for (task, assigned) in self.assigned.iter_mut().filter(|(_, assigned)| assigned.taken > 0) {
+                self.batch.push(&assigned.give_back(*task));
+            }
+        }
     }
 
     /// Tells the worker to forget a result, when there is more to tell it or some time has passed: what it hears costs it a

@@ -138,16 +138,11 @@ impl Job {
     /// [`Config::paced`](super::Config::paced).
     pub fn taken(&mut self, now: rserpool::Time, attempt: Attempt, octets: u32) {
         self.now = now;
-        for lane in self.lanes.values_mut() {
-            let Some(assigned) = lane.assigned_mut(attempt) else { continue };
-            assigned.taken = (assigned.taken + octets).min(assigned.ungranted);
-            // Half a window is always on its way, so that a worker with steady output never waits for us.
-            if assigned.taken >= WINDOW / 2 && self.config.paced {
-                let octets = std::mem::take(&mut assigned.taken);
-                assigned.ungranted -= octets;
-                lane.batch.push(&Frame::Window { attempt, octets });
-            }
-            return;
+        let has_it = |lane: &&mut Lane| {
+            lane.assigned.get(&attempt.task).is_some_and(|assigned| assigned.number == attempt.number)
+        };
+        if let Some(lane) = self.lanes.values_mut().filter(|_| self.config.paced).find(has_it) {
+            lane.taken(attempt, octets);
         }
     }
 

@@ -52,18 +52,15 @@ impl TaskService {
                 Ok(())
             }
             (Frame::Window { attempt, octets }, Some(_)) => {
-                if let Some(held) = session.held.get_mut(&attempt) {
-                    held.widen(octets);
-                    held.send(self.out.entry(id).or_default());
-                    if let Some(run) = held.run() {
-                        replies.wish(Wish::Grant { run, octets });
-                    }
+                session.widen(attempt, octets, self.out.entry(id).or_default());
+                if let Some(run) = session.held.get(&attempt).and_then(Held::run) {
+                    replies.wish(Wish::Grant { run, octets });
                 }
                 Ok(())
             }
             (Frame::Ack { attempt }, Some(_)) => {
                 if session.held.get(&attempt).is_some_and(|held| matches!(held.state, State::Told(_))) {
-                    session.held.remove(&attempt);
+                    session.settle(attempt, self.out.entry(id).or_default());
                     self.cookie_soon(now, id);
                 }
                 Ok(())
@@ -137,7 +134,7 @@ impl TaskService {
     }
 
     /// An orphan belongs to this session from now on.
-    fn take_over(&mut self, now: Time, id: SessionId, job: JobId, mut orphan: Held) {
+    fn take_over(&mut self, now: Time, id: SessionId, job: JobId, orphan: Held) {
         let attempt = orphan.attempt;
         self.timers.clear(&Timer::Grace(job, attempt.task));
         self.counters.adopted += 1;
@@ -146,9 +143,9 @@ impl TaskService {
         }
         let batch = self.out.entry(id).or_default();
         batch.push(&Frame::Started { attempt, of: 0, from: 0 });
-        orphan.send(batch);
         if let Some(session) = self.books.sessions.get_mut(&id) {
             session.held.insert(attempt, orphan);
+            session.pass_on(attempt, true, batch);
         }
         self.cookie_soon(now, id);
     }
@@ -196,6 +193,7 @@ impl TaskService {
             Ok(work) => Ok(work),
             Err(error) => Err(format!("malformed work: {error}")),
         };
+        let over = unfit.is_err();
         let held = match unfit {
             Ok(work) => {
                 let checkpoint = session
@@ -210,14 +208,12 @@ impl TaskService {
                 held.resources = needs;
                 held
             }
-            Err(why) => {
-                let ended = State::Ended(Status::CouldNotStart(why));
-                let mut held = Held::new(attempt, ended, size, None);
-                held.send(self.out.entry(id).or_default());
-                held
-            }
+            Err(why) => Held::new(attempt, State::Ended(Status::CouldNotStart(why)), size, None),
         };
         session.held.insert(attempt, held);
+        if over {
+            session.pass_on(attempt, true, self.out.entry(id).or_default());
+        }
     }
 
     /// Gives a task back that did not begin yet.
@@ -244,11 +240,11 @@ impl TaskService {
             State::Waiting(_) => {
                 let needs = self.leave_queue(id, attempt).unwrap_or_default();
                 self.unpin(&needs, replies);
-                let session = self.books.sessions.get_mut(&id);
-                if let Some(held) = session.and_then(|session| session.held.get_mut(&attempt)) {
+                let Some(session) = self.books.sessions.get_mut(&id) else { return };
+                if let Some(held) = session.held.get_mut(&attempt) {
                     held.state = State::Ended(Status::Cancelled);
-                    held.send(self.out.entry(id).or_default());
                 }
+                session.pass_on(attempt, true, self.out.entry(id).or_default());
             }
             State::Running(run) if !held.cancelled => {
                 held.cancelled = true;
@@ -257,7 +253,7 @@ impl TaskService {
             }
             State::Ended(_) => {
                 held.drop_backlog();
-                held.send(self.out.entry(id).or_default());
+                session.pass_on(attempt, true, self.out.entry(id).or_default());
             }
             State::Running(_) | State::Told(_) => {}
         }

@@ -4,7 +4,7 @@ use super::RunId;
 use super::transfers::Save;
 use crate::cookie::{Checkpoint, Progress};
 use crate::item::Item;
-use crate::protocol::{Attempt, Batch, CHUNK_MAX, Frame, JobId, Status, Stream, TaskId, WINDOW};
+use crate::protocol::{Attempt, Batch, CHUNK_MAX, FLIGHT_MAX, Frame, JobId, Status, Stream, TaskId, WINDOW};
 use crate::resources::Resources;
 use crate::work::Work;
 use rserpool::Time;
@@ -47,6 +47,8 @@ pub(super) struct Held {
     pub(super) sent: u64,
     /// Octets of output the client still permits.
     window: u64,
+    /// Octets of output that went to the client, of which it has not said that it has them.
+    flight: u64,
     /// Output that waits for the window. The world is told the window as well, so it stays short.
     backlog: VecDeque<(Stream, Vec<u8>)>,
     /// What went to the client, as long as it is little: should the client be lost, its next life gets it again. `None`:
@@ -77,6 +79,7 @@ impl Held {
             told: from,
             sent: from,
             window: WINDOW.into(),
+            flight: 0,
             backlog: VecDeque::new(),
             log: (from == 0).then(Vec::new),
             safe: checkpoint,
@@ -126,10 +129,6 @@ impl Held {
         self.settle_checkpoint();
     }
 
-    pub(super) fn widen(&mut self, octets: u32) {
-        self.window = self.window.saturating_add(octets.into());
-    }
-
     /// Forgets output nobody wants any more.
     pub(super) fn drop_backlog(&mut self) {
         self.backlog.clear();
@@ -137,18 +136,9 @@ impl Held {
         self.unsafe_yet = None;
     }
 
-    /// Sends what the window permits and, after the last output, the result.
-    pub(super) fn send(&mut self, out: &mut Batch) {
-        self.add(out);
-        out.hurry();
-    }
-
-    /// Likewise; of a first execution that nobody cancelled it may wait for more.
-    pub(super) fn tell(&mut self, out: &mut Batch) {
-        self.add(out);
-        if !self.may_wait() {
-            out.hurry();
-        }
+    /// It has something to say that its own window permits.
+    fn is_held_up(&self) -> bool {
+        self.window > 0 && !self.backlog.is_empty()
     }
 
     /// Nobody waits for word of it in particular. What comes again may have ended a worker before: its client learns at once
@@ -157,11 +147,13 @@ impl Held {
         self.attempt.number == 1 && !self.cancelled
     }
 
-    fn add(&mut self, out: &mut Batch) {
-        while self.window > 0
+    /// Sends what its window and the session's room permit and, after the last output, the result.
+    fn add(&mut self, out: &mut Batch, mut room: u64) {
+        while self.window.min(room) > 0
             && let Some((stream, mut octets)) = self.backlog.pop_front()
         {
-            let fits = octets.len().min(CHUNK_MAX).min(usize::try_from(self.window).unwrap_or(CHUNK_MAX));
+            let permitted = usize::try_from(self.window.min(room)).unwrap_or(CHUNK_MAX);
+            let fits = octets.len().min(CHUNK_MAX).min(permitted);
             let rest = octets.split_off(fits);
             if !rest.is_empty() {
                 self.backlog.push_front((stream, rest));
@@ -174,6 +166,8 @@ impl Held {
             let offset = self.sent - fits as u64;
             out.add(&Frame::Output { attempt: self.attempt, stream, offset, octets });
             self.window -= fits as u64;
+            self.flight += fits as u64;
+            room -= fits as u64;
         }
         self.settle_checkpoint();
         if self.backlog.is_empty()
@@ -199,7 +193,7 @@ impl Held {
             State::Told(status) => State::Ended(status),
             other => other,
         };
-        (self.sent, self.window) = (0, WINDOW.into());
+        (self.sent, self.window, self.flight) = (0, WINDOW.into(), 0);
         (self.log, self.unsafe_yet) = (Some(Vec::new()), None);
         // A checkpoint behind output is one of the session that has the output.
         self.safe = self.safe.filter(|(octets, _)| *octets == 0);
@@ -234,6 +228,10 @@ pub(super) struct Session {
     /// Checkpoints of the element before, for tasks that come here to go on.
     pub(super) lineage: BTreeMap<TaskId, Progress>,
     pub(super) held: BTreeMap<Attempt, Held>,
+    /// Octets of output of all of them that are on their way, as far as we know.
+    flight: u64,
+    /// Some wait for this to become less.
+    held_up: bool,
     /// Waiting tasks in the order they came.
     pub(super) queue: VecDeque<Attempt>,
     /// The newest attempt of each task seen in this session; the lowest tasks are forgotten first.
@@ -264,6 +262,51 @@ const LINEAGE_MAX: usize = 256;
 const LINEAGE_OCTETS_MAX: usize = 1024 * 1024;
 
 impl Session {
+    /// Sends what a task has to say, as far as there is room. Unless `at_once`, that of a first execution that nobody
+    /// cancelled may wait for more.
+    pub(super) fn pass_on(&mut self, attempt: Attempt, at_once: bool, out: &mut Batch) {
+        let Some(held) = self.held.get_mut(&attempt) else { return };
+        let before = held.flight;
+        held.add(out, FLIGHT_MAX.saturating_sub(self.flight));
+        self.flight += held.flight - before;
+        self.held_up |= held.is_held_up();
+        if at_once || !held.may_wait() {
+            out.hurry();
+        }
+    }
+
+    /// The client has so much of a task's output, and takes as much again.
+    pub(super) fn widen(&mut self, attempt: Attempt, octets: u32, out: &mut Batch) {
+        let Some(held) = self.held.get_mut(&attempt) else { return };
+        held.window = held.window.saturating_add(octets.into());
+        let confirmed = held.flight.min(octets.into());
+        held.flight -= confirmed;
+        self.flight -= confirmed;
+        self.pass_on(attempt, true, out);
+        self.go_on(out);
+    }
+
+    /// Forgets a task that is settled.
+    pub(super) fn settle(&mut self, attempt: Attempt, out: &mut Batch) {
+        self.flight -= self.held.remove(&attempt).map_or(0, |held| held.flight);
+        self.go_on(out);
+    }
+
+    /// There is room again: those that are held up say more, the oldest first.
+    fn go_on(&mut self, out: &mut Batch) {
+        if !std::mem::take(&mut self.held_up) {
+            return;
+        }
+        let held_up: Vec<_> =
+            self.held.iter().filter(|(_, held)| held.is_held_up()).map(|(attempt, _)| *attempt).collect();
+        for attempt in held_up {
+            self.pass_on(attempt, true, out);
+            if self.held_up {
+                return;
+            }
+        }
+    }
+
     /// Notes an attempt; false if it or a later one was here before.
     pub(super) fn is_news(&mut self, attempt: Attempt) -> bool {
         let newest = self.newest.entry(attempt.task).or_default();

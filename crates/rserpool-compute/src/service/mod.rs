@@ -392,6 +392,13 @@ impl TaskService {
         self.out.entry(session).or_default().push(frame);
     }
 
+    /// Says what a task of a session has to say: see [`Session::pass_on`](held::Session::pass_on).
+    fn pass_on(&mut self, id: SessionId, attempt: Attempt, at_once: bool) {
+        if let Some(session) = self.books.sessions.get_mut(&id) {
+            session.pass_on(attempt, at_once, self.out.entry(id).or_default());
+        }
+    }
+
     /// True if a client that hears all this later loses nothing by it: more tasks of it wait here than there is to say. What it
     /// hears costs it a wake, and us.
     fn may_hold(&self, id: SessionId, batch: &Batch) -> bool {
@@ -494,8 +501,9 @@ impl Service for TaskService {
                     && !octets.is_empty()
                 {
                     held.output(stream, octets);
+                    let attempt = held.attempt;
                     if let Some(id) = id {
-                        held.tell(self.out.entry(id).or_default());
+                        self.pass_on(id, attempt, false);
                     }
                 }
             }

@@ -105,7 +105,7 @@ impl TaskService {
                 held.output(Stream::OUTPUT, octets);
             }
             held.state = State::Ended(Status::Exited(0));
-            held.send(batch);
+            session.pass_on(attempt, true, batch);
             return length;
         }
         let from = held.checkpoint().map_or(0, |(octets, _)| *octets);
@@ -172,8 +172,9 @@ impl TaskService {
             self.counters.ended += 1;
             status
         });
+        let attempt = held.attempt;
         if let Some(id) = id {
-            held.tell(self.out.entry(id).or_default());
+            self.pass_on(id, attempt, false);
         }
         self.books.owners.remove(&run);
     }

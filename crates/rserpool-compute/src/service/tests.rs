@@ -4,10 +4,10 @@ use super::*;
 use crate::cookie::{Checkpoint, Progress};
 use crate::fractal::{Rect, Scene};
 use crate::item::{Digest, Form, Item};
-use crate::protocol::{Refusal, TRANSFER_WINDOW, VERSION, WINDOW};
+use crate::protocol::{FLIGHT_MAX, FLIGHT_UNTOLD_MAX, Refusal, TRANSFER_WINDOW, VERSION, WINDOW};
 use crate::work::{Command, Placed};
 use rserpool::element::Reply;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 const JOB: JobId = JobId([7; 16]);
 const S1: SessionId = SessionId(1);
@@ -1240,4 +1240,97 @@ fn a_run_that_ends_or_loses_its_session_saves_nothing_more() {
     w.wishes(Wish::Saved { run: RunId(2) });
     w.is_told(Fact::Saving { run: RunId(2), octets: vec![1; 5] });
     w.says_nothing_more();
+}
+
+/// A client that has taken so much of the output of each attempt since it confirmed some.
+#[derive(Default)]
+struct Taking {
+    taken: BTreeMap<Attempt, u32>,
+    results: usize,
+}
+
+impl Taking {
+    /// Takes all that was said: how many octets of output that was, and what the client answers. It confirms a half window of
+    /// one attempt, or `FLIGHT_UNTOLD_MAX` of all.
+    fn hears(&mut self, w: &mut Worker) -> (u64, Vec<Frame>) {
+        let (mut octets, mut answers) = (0, Vec::new());
+        let frames: Vec<_> = w
+            .said
+            .drain(..)
+            .filter_map(|reply| match reply {
+                Reply::Send(S1, PPID, message) => {
+                    Some(Frames::of(&message).map(|frame| frame.expect("our own")).collect::<Vec<_>>())
+                }
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        for frame in frames {
+            match frame {
+                Frame::Output { attempt, octets: part, .. } => {
+                    octets += part.len() as u64;
+                    *self.taken.entry(attempt).or_default() += part.len() as u32;
+                }
+                Frame::Result { attempt, .. } => {
+                    self.taken.remove(&attempt);
+                    self.results += 1;
+                    answers.push(Frame::Ack { attempt });
+                }
+                _ => {}
+            }
+        }
+        let all = self.taken.values().sum::<u32>() >= FLIGHT_UNTOLD_MAX;
+        let confirmed = |(_, taken): &(&Attempt, &mut u32)| **taken >= WINDOW / 2 || all && **taken > 0;
+        for (attempt, taken) in self.taken.iter_mut().filter(confirmed) {
+            answers.push(Frame::Window { attempt: *attempt, octets: std::mem::take(taken) });
+        }
+        (octets, answers)
+    }
+}
+
+#[test]
+fn no_more_output_is_on_its_way_than_a_link_takes_and_all_of_it_arrives() {
+    const EACH: usize = 400_000;
+    let mut w = Worker::welcoming(60);
+    let mut client = Taking::default();
+    for task_id in 1..=60 {
+        w.hears(S1, &[task(attempt(task_id, 1), &spin())]);
+        w.is_told(Fact::Output { run: RunId(task_id), stream: Stream::OUTPUT, octets: vec![0; EACH] });
+    }
+    let (mut all, mut heard) = (0, 0);
+    for turn in 0.. {
+        let (octets, answers) = client.hears(&mut w);
+        heard += octets;
+        assert!(octets <= FLIGHT_MAX, "{octets} octets at once");
+        // Half of them end while others have not said all, the rest when there is nothing else to do.
+        if turn < 30 || answers.is_empty() && all < 60 {
+            all += 1;
+            w.is_told(Fact::Ended { run: RunId(all), status: Status::Exited(0) });
+        } else if answers.is_empty() {
+            break;
+        }
+        w.hears(S1, &answers);
+    }
+    assert_eq!((client.results, heard), (60, 60 * EACH as u64));
+}
+
+#[test]
+fn many_tasks_that_say_a_little_each_do_not_hold_each_other_up() {
+    let mut w = Worker::welcoming(60);
+    let mut client = Taking::default();
+    let mut heard = 0;
+    for task_id in 1..=60 {
+        w.hears(S1, &[task(attempt(task_id, 1), &spin())]);
+    }
+    // None of them has said half a window in the end, together they have said much more than may be on its way.
+    for _ in 0..20 {
+        for run in (1..=60).map(RunId) {
+            w.is_told(Fact::Output { run, stream: Stream::OUTPUT, octets: vec![0; 10_000] });
+        }
+        let (octets, answers) = client.hears(&mut w);
+        heard += octets;
+        w.hears(S1, &answers);
+    }
+    heard += client.hears(&mut w).0;
+    assert_eq!(heard, 60 * 20 * 10_000);
 }

@@ -188,7 +188,7 @@ impl TaskService {
             return;
         };
         held.state = State::Ended(Status::CouldNotStart(why.to_owned()));
-        held.send(self.out.entry(id).or_default());
+        self.pass_on(id, attempt, true);
     }
 
     /// Takes a waiting task out of its queue. Returns what it had pinned.
