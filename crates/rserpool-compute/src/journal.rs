@@ -236,10 +236,12 @@ impl Writer {
         (Self { seal }, octets)
     }
 
-    /// Appends an entry.
+    /// Appends an entry. One that is longer than any reader believes is a mistake of the caller: it would end the journal.
+    /// (Only results of outputs in many pieces [may be](Accepted::fits_record).)
     pub fn put(&mut self, entry: &Entry, out: &mut Vec<u8>) {
         let mut content = Vec::new();
         let kind = entry.emit(&mut content);
+        assert!(content.len() as u64 <= RECORD_MAX, "a record of {} octets", content.len());
         let start = out.len();
         out.push(kind);
         put_number(out, content.len() as u64);
@@ -336,6 +338,13 @@ impl Entry {
 }
 
 impl Accepted {
+    /// False if its output is in so many pieces that no record can name them.
+    pub fn fits_record(&self) -> bool {
+        let mut content = Vec::new();
+        self.emit(&mut content);
+        content.len() as u64 <= RECORD_MAX
+    }
+
     fn emit(&self, out: &mut Vec<u8>) {
         put_attempt(out, self.attempt);
         put_number(out, self.starts.into());
@@ -710,8 +719,8 @@ const SEAL: usize = 8;
 const PORTION: usize = 64;
 const TEXT_MAX: usize = 4096;
 
-/// Most octets of a record's content: an input or output, and what stands before it. (The pieces of an output of many
-/// GiB take more than a small one, and have their own file.)
+/// Most octets of a record's content: an input or output, and what stands before it. (An output in a file of its own takes
+/// some 30 octets for each of its blocks.)
 const RECORD_MAX: u64 = 16 * 1024 * 1024;
 
 fn part<const N: usize>(octets: &[u8], from: usize) -> [u8; N] {

@@ -43,7 +43,7 @@ use spool::{BLOCK, Spool};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Octets of outputs in memory, all executions together, before the next to speak goes to the file.
+/// Octets of outputs in memory, all executions together, before the longest go to the file.
 const GATHERED_MAX: usize = 16 * 1024 * 1024;
 
 /// How long inputs and results gather before they go to the disk, while tasks wait for busy slots.
@@ -551,13 +551,22 @@ impl DurableJob {
         let Some(spool) = self.spools.get_mut(&attempt) else { return };
         self.gathered += octets.len();
         spool.push(stream, octets);
-        if spool.gathered() >= BLOCK || self.gathered > GATHERED_MAX {
-            self.write_block(attempt);
+        if spool.gathered() >= BLOCK {
+            self.write(attempt);
+        }
+        if self.gathered > GATHERED_MAX {
+            // Whoever speaks may have next to nothing, and each block takes its place in a record. Those with less than half
+            // of the mean have less than half of all.
+            let half = self.gathered / self.spools.len() / 2;
+            let long = self.spools.iter().filter(|(_, spool)| spool.gathered() >= half);
+            let long: Vec<_> = long.map(|(attempt, _)| *attempt).collect();
+            long.into_iter().for_each(|attempt| self.write(attempt));
         }
     }
 
-    fn write_block(&mut self, attempt: Attempt) {
-        let Some(octets) = self.spools.get_mut(&attempt).and_then(|spool| spool.block(self.outputs.0)) else {
+    fn write(&mut self, attempt: Attempt) {
+        let Some(octets) = self.spools.get_mut(&attempt).and_then(|spool| spool.blocks(self.outputs.0))
+        else {
             return;
         };
         self.gathered -= octets.len();
@@ -568,20 +577,27 @@ impl DurableJob {
     /// The job inside accepted a result.
     fn result(&mut self, attempt: Attempt, worker: ElementId, status: crate::Status) {
         if self.spools.get(&attempt).is_some_and(|spool| !spool.fits_record()) {
-            self.write_block(attempt);
+            self.write(attempt);
         }
         let Some(spool) = self.spools.remove(&attempt) else { return };
         self.gathered -= spool.gathered();
-        let elsewhere = spool.elsewhere;
-        let accepted = Box::new(Accepted {
+        let (elsewhere, since) = (spool.elsewhere, spool.since);
+        let output = spool.output();
+        let whole = output.is_some();
+        let mut accepted = Box::new(Accepted {
             attempt,
             starts: self.starts.remove(&attempt.task).unwrap_or_default(),
             time: self.now.since(Time::ZERO).as_millis() as u64,
-            span: self.now.since(spool.since).as_millis() as u64,
+            span: self.now.since(since).as_millis() as u64,
             worker,
             status,
-            output: spool.output(),
+            output: output.unwrap_or_default(),
         });
+        if !whole || (self.writer.is_some() && !accepted.fits_record()) {
+            // Of a worker that means no good, or as good as: whoever waits for the task hears of it.
+            let why = format!("{}, but its output is in too many pieces to be kept", accepted.status);
+            (accepted.status, accepted.output) = (crate::Status::Incomplete(why), journal::Output::default());
+        }
         if elsewhere {
             self.keeping.insert(attempt, accepted);
             self.tell(Event::Keep { attempt });

@@ -284,3 +284,100 @@ fn without_a_journal_only_large_outputs_are_waited_for() {
     assert!(place < flushed);
     assert_eq!((desk.journal.len(), desk.marks.len()), (0, 0));
 }
+
+/// A job whose task runs, and what its execution and worker are called. In the place of the job inside, whose workers are
+/// in the simulator, stands the test.
+fn with_a_run() -> (Desk, Attempt, ElementId) {
+    let mut desk = Desk::new();
+    desk.whole = false;
+    desk.call(|job, now| job.submit(now, TaskId(1), &[1], &echo())).expect("taken");
+    desk.stores();
+    desk.stores();
+    let (attempt, worker) = (Attempt { task: TaskId(1), number: 1 }, ElementId(3));
+    desk.call(|job, _| job.hear(job::Event::Started { attempt, worker }));
+    (desk, attempt, worker)
+}
+
+/// The result as the journal has it, which can be read behind it.
+fn recorded(mut desk: Desk) -> Box<Accepted> {
+    desk.call(DurableJob::finish);
+    let (mut entries, _) = desk.entries();
+    assert_eq!(entries.pop(), Some(Entry::InputEnd));
+    let Some(Entry::Accepted(accepted)) = entries.pop() else { panic!("{entries:?}") };
+    accepted
+}
+
+#[test]
+fn a_record_is_short_however_often_the_streams_take_turns() {
+    let (mut desk, attempt, worker) = with_a_run();
+    let turns = 3 * BLOCK;
+    desk.call(|job, _| {
+        for turn in 0..turns {
+            let stream = [Stream::OUTPUT, Stream::ERROR][turn % 2];
+            job.output(attempt, stream, vec![b'x']);
+        }
+        job.result(attempt, worker, crate::Status::Exited(0));
+    });
+    desk.stores();
+    let journal::Output::Elsewhere(blocks) = recorded(desk).output else { panic!("it is in blocks") };
+    assert_eq!(blocks.iter().map(|block| block.length).sum::<u64>(), turns as u64);
+    let pieces: usize = blocks.iter().map(|block| block.pieces.len()).sum();
+    assert!(blocks.len() <= 6 && pieces <= 6, "{} blocks, {pieces} pieces", blocks.len());
+}
+
+#[test]
+fn blocks_are_no_smaller_because_others_fill_the_memory() {
+    let (mut desk, attempt, worker) = with_a_run();
+    desk.call(|job, _| {
+        for task in 2.. {
+            let left = GATHERED_MAX - job.gathered;
+            if left == 0 {
+                break;
+            }
+            let attempt = Attempt { task: TaskId(task), number: 1 };
+            job.hear(job::Event::Started { attempt, worker });
+            job.output(attempt, Stream::OUTPUT, vec![b'x'; left.min(BLOCK - 1)]);
+        }
+        for _ in 0..2 * BLOCK / 20 {
+            job.output(attempt, Stream::OUTPUT, vec![b'x'; 20]);
+            assert!(job.gathered <= GATHERED_MAX);
+        }
+        job.result(attempt, worker, crate::Status::Exited(0));
+    });
+    desk.stores();
+    let journal::Output::Elsewhere(blocks) = recorded(desk).output else { panic!("it is in blocks") };
+    assert!(blocks.len() <= 4, "{} blocks", blocks.len());
+}
+
+#[test]
+fn a_result_that_no_record_can_hold_is_a_bad_one_and_the_journal_goes_on() {
+    // More blocks than a record can name, of a worker that has many streams to its name.
+    let (mut desk, attempt, worker) = with_a_run();
+    desk.call(|job, _| {
+        for _ in 0..5000 {
+            (4..=255).for_each(|stream| job.output(attempt, Stream(stream), vec![b'x']));
+            job.write(attempt);
+        }
+        job.result(attempt, worker, crate::Status::Exited(0));
+    });
+    desk.stores();
+    let many = recorded(desk);
+    // And one that goes on where nobody knows how to cut what was before.
+    let (mut desk, attempt, worker) = with_a_run();
+    let next = Attempt { number: 2, ..attempt };
+    desk.call(|job, _| {
+        for turn in 0..BLOCK {
+            let stream = [Stream::OUTPUT, Stream::ERROR][turn % 2];
+            job.output(attempt, stream, vec![b'x']);
+        }
+        job.hear(job::Event::Continued { attempt: next, of: 1, octets: 7 });
+        job.result(next, worker, crate::Status::Exited(3));
+    });
+    desk.stores();
+    let torn = recorded(desk);
+    for (accepted, status) in [(many, 0), (torn, 3)] {
+        let why = format!("exit status {status}, but its output is in too many pieces to be kept");
+        assert_eq!(accepted.status, crate::Status::Incomplete(why));
+        assert_eq!(accepted.output, journal::Output::default());
+    }
+}

@@ -264,3 +264,38 @@ fn a_small_task_takes_few_octets_besides_its_input_and_output() {
     let each = octets.len() / 1000 - 8;
     assert!(each <= 64, "{each} octets");
 }
+
+/// A result in so many blocks.
+fn in_blocks(count: usize) -> Accepted {
+    let block = |at| Block {
+        offset: at << 18,
+        length: 1 << 18,
+        digest: Digest::of(b"x"),
+        pieces: vec![(Stream::OUTPUT, 1 << 18)],
+    };
+    let output = Output::Elsewhere((0..count as u64).map(block).collect());
+    let Entry::Accepted(accepted) = accepted(1, Status::Exited(0), output) else { unreachable!() };
+    *accepted
+}
+
+#[test]
+fn the_longest_record_that_is_written_is_read() {
+    let longest = (500_000..1_000_000).step_by(20_000).take_while(|count| in_blocks(*count).fits_record());
+    let longest =
+        Entry::Accepted(Box::new(in_blocks(longest.last().expect("it has some 22 octets for each"))));
+    let (mut writer, mut octets) = Writer::begin(JOB, b"about");
+    writer.put(&longest, &mut octets);
+    writer.put(&Entry::InputEnd, &mut octets);
+    let (found, good) = read(&octets, 1 << 20).expect("a journal");
+    assert_eq!((found.len(), good), (2, octets.len() as u64));
+    assert!(found == [longest, Entry::InputEnd]);
+}
+
+#[test]
+#[should_panic(expected = "a record of ")]
+fn a_record_no_reader_would_believe_is_not_written() {
+    let (mut writer, mut octets) = Writer::begin(JOB, b"about");
+    let long = in_blocks(1_000_000);
+    assert!(!long.fits_record());
+    writer.put(&Entry::Accepted(Box::new(long)), &mut octets);
+}
