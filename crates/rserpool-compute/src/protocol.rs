@@ -48,6 +48,9 @@
 //!     Lineage(cookie)      --------------->           before a Task that continues what another session's worker began
 //! ```
 //!
+//! A worker asks only for what tasks need that it has and that did not begin, for 16 items at a time at most, and saves one
+//! checkpoint of an attempt at a time. Who does otherwise is refused.
+//!
 //! A session can also be about the worker itself; it carries no job then:
 //!
 //! ```text

@@ -109,6 +109,7 @@ enum Then {
     Take {
         task: TaskId,
         work: Vec<u8>,
+        items: Box<[Item]>,
         may_have_backup: bool,
     },
     Finish,
@@ -368,7 +369,7 @@ impl DurableJob {
     // ----- tasks on their way in
 
     fn taken(&mut self, task: TaskId, work: &Work) -> Result<Then, SubmitError> {
-        let may_have_backup = self.job.may_have_backup(work);
+        let (items, may_have_backup) = (work.needs().collect(), self.job.may_have_backup(work));
         let work = work.emit().map_err(SubmitError::Work)?;
         let tasks = self.job.unfinished() + self.held.0;
         let octets = self.job.work_octets() + self.held.1 + work.len();
@@ -376,7 +377,7 @@ impl DurableJob {
             self.refused_full = true;
             return Err(SubmitError::Full);
         }
-        Ok(Then::Take { task, work, may_have_backup })
+        Ok(Then::Take { task, work, items, may_have_backup })
     }
 
     fn hold(&mut self, taken: Then) {
@@ -429,10 +430,10 @@ impl DurableJob {
 
     fn proceed(&mut self, next: Then) {
         match next {
-            Then::Take { task, work, may_have_backup } => {
+            Then::Take { task, work, items, may_have_backup } => {
                 self.held = (self.held.0 - 1, self.held.1 - work.len());
                 if self.stage == Stage::Running {
-                    self.job.take(self.now, task, work, may_have_backup, self.attempts);
+                    self.job.take(self.now, task, (work, items), may_have_backup, self.attempts);
                 }
             }
             Then::Finish => self.job.finish(self.now),

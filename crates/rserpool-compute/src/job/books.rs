@@ -1,5 +1,6 @@
 //! Who is where: the tasks of a job and what happened to them.
 
+use crate::item::Item;
 use crate::protocol::TaskId;
 use crate::resources::Resources;
 use rserpool::ElementId;
@@ -82,6 +83,8 @@ pub(super) struct Kept {
     pub(super) lineage: u32,
     /// The cookie with the checkpoint, as its worker sealed it.
     pub(super) cookie: Arc<[u8]>,
+    /// The checkpoint, if the application keeps it.
+    pub(super) item: Option<Item>,
     /// That execution goes on besides: its output is its own.
     pub(super) lent: bool,
 }
@@ -91,6 +94,8 @@ pub(super) struct Kept {
 pub(super) struct Task {
     /// As it goes into the Task frame.
     pub(super) work: Vec<u8>,
+    /// What its worker may ask for before it begins.
+    pub(super) items: Box<[Item]>,
     /// Attempts of former lives of the client have numbers up to this.
     pub(super) former: u32,
     /// What it needs, by its place among all that is needed.
@@ -122,9 +127,16 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(work: Vec<u8>, class: Class, attempts: u32, may_have_backup: bool) -> Self {
+    pub(super) fn new(
+        work: Vec<u8>,
+        items: Box<[Item]>,
+        class: Class,
+        attempts: u32,
+        may_have_backup: bool,
+    ) -> Self {
         Self {
             work,
+            items,
             former: attempts,
             class,
             attempts,

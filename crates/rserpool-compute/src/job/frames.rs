@@ -192,6 +192,8 @@ impl Job {
             return Err(format!("{octets} octets of {attempt} announced, {} came", assigned.received));
         }
         lane.assigned.remove(&attempt.task);
+        self.no_more_saves(session, attempt);
+        let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
         if matches!(status, Status::Refused(_)) {
             // What was refused the worker does not hold.
         } else if accepts && !again && self.config.journal && !assigned.cancelled {

@@ -3,7 +3,7 @@
 use super::books::{Kept, Place};
 use super::lanes::{Assigned, Stage};
 use super::{Cause, Event, Job, Timer};
-use crate::cookie::Cookie;
+use crate::cookie::{Checkpoint, Cookie};
 use crate::protocol::{Attempt, PPID, TaskId};
 use crate::resources::Resources;
 use rserpool::user::{FailoverCause, SessionId};
@@ -77,7 +77,11 @@ impl Job {
         let with_state = entries.into_iter().filter(|entry| !entry.state.is_empty());
         let kept = with_state.map(|entry| {
             let (number, cookie) = (entry.attempt.number, sealed.clone());
-            let kept = Kept { number, lineage: number, octets: entry.octets, cookie, lent: false };
+            let item = match Checkpoint::parse(&entry.state) {
+                Some(Checkpoint::Kept(item)) => Some(item),
+                _ => None,
+            };
+            let kept = Kept { number, lineage: number, octets: entry.octets, cookie, item, lent: false };
             (entry.attempt, kept)
         });
         kept.collect()

@@ -30,11 +30,12 @@ mod orphans;
 mod tests;
 mod transfers;
 
+use crate::item::Item;
 use crate::protocol::{Attempt, Frame, PPID, TaskId};
 use crate::resources::Resources;
 use crate::work::Work;
-use books::{Class, Place, Task, Tasks};
 pub use books::{Counts, WorkerCounts};
+use books::{Place, Task, Tasks};
 pub use config::{Backups, Config};
 pub use events::{Cause, Event, SubmitError};
 use lanes::{Assigned, Lane};
@@ -170,7 +171,7 @@ impl Job {
         {
             return Err(SubmitError::NotIncreasing { last });
         }
-        let may_have_backup = self.may_have_backup(work);
+        let (items, may_have_backup) = (work.needs().collect(), self.may_have_backup(work));
         let work = work.emit().map_err(SubmitError::Work)?;
         let octets = self.tasks.octets() + work.len();
         let unfinished = self.tasks.unfinished();
@@ -179,7 +180,7 @@ impl Job {
             return Err(SubmitError::Full);
         }
         let class = self.tasks.class(needs).ok_or(SubmitError::TooManyNeeds { limit: books::NEEDS_MAX })?;
-        self.take_into(now, task, class, work, may_have_backup, attempts);
+        self.take_into(now, task, Task::new(work, items, class, attempts, may_have_backup));
         Ok(())
     }
 
@@ -191,34 +192,27 @@ impl Job {
         }
     }
 
-    /// Takes a task whose work is emitted and whose number is above those before.
+    /// Takes a task whose work is emitted, with the items it needs, and whose number is above those before.
     pub(crate) fn take(
         &mut self,
         now: Time,
         task: TaskId,
-        work: Vec<u8>,
+        (work, items): (Vec<u8>, Box<[Item]>),
         may_have_backup: bool,
         attempts: u32,
     ) {
         let needs = self.config.needs.clone();
         let class = self.tasks.class(&needs).expect("known from the start");
-        self.take_into(now, task, class, work, may_have_backup, attempts);
+        self.take_into(now, task, Task::new(work, items, class, attempts, may_have_backup));
     }
 
-    fn take_into(
-        &mut self,
-        now: Time,
-        task: TaskId,
-        class: Class,
-        work: Vec<u8>,
-        may_have_backup: bool,
-        attempts: u32,
-    ) {
+    fn take_into(&mut self, now: Time, id: TaskId, task: Task) {
         self.now = now;
-        self.tasks.submit(task, Task::new(work, class, attempts, may_have_backup));
-        if attempts > 0 {
+        let is_of_former = task.former > 0;
+        self.tasks.submit(id, task);
+        if is_of_former {
             self.ask_around();
-            self.take_offer(task);
+            self.take_offer(id);
         }
         self.look_around_for_more();
     }

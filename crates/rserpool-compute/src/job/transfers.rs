@@ -2,17 +2,19 @@
 //! bring are written by it. Only so many are given at a time that memory stays bounded, however many workers there are.
 
 use super::books::Place;
-use super::lanes::Lane;
+use super::lanes::{Assigned, Lane};
 use super::{Cause, Event, Job};
 use crate::item::Item;
 use crate::protocol::{Attempt, CHUNK_MAX, Frame, TRANSFER_WINDOW, TaskId, WINDOW};
-use crate::work::Work;
 use rserpool::user::SessionId;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
 /// Items given at a time: with a window each, at most 16 MiB are under way.
 const GIVING_MAX: usize = 32;
+
+/// Items one worker may ask for at a time; our own asks for four.
+const FETCHES_MAX: usize = 16;
 
 /// Names a transfer between job and application. Never used twice by one job: the numbers are the workers', and each worker
 /// a session comes to begins anew, while an answer to the one before may still be on its way from a slow disk.
@@ -47,11 +49,11 @@ enum Way {
         asked: Option<u32>,
     },
     Take {
+        attempt: Attempt,
         item: Item,
         received: u64,
         /// Octets the worker has not got back for its window.
         ungranted: u32,
-        cancelled: bool,
     },
 }
 
@@ -68,6 +70,12 @@ impl Lane {
     /// The transfer, if it is under way.
     fn way(&mut self, id: TransferId) -> Option<&mut Way> {
         self.transfers.get_mut(&id.number).filter(|its| its.serial == id.serial).map(|its| &mut its.way)
+    }
+
+    /// The checkpoints of this execution that are under way.
+    fn saves_of(&self, attempt: Attempt) -> impl Iterator<Item = u32> + '_ {
+        let of_it = move |way: &Way| matches!(way, Way::Take { attempt: its, .. } if *its == attempt);
+        self.transfers.iter().filter(move |(_, its)| of_it(&its.way)).map(|(number, _)| *number)
     }
 }
 
@@ -110,8 +118,8 @@ impl Job {
             .collect();
         transfers.into_iter().for_each(|transfer| self.end_transfer(transfer));
         for id in self.tasks.ids() {
-            let needs = self.tasks.get(id).and_then(|task| Work::parse(&task.work).ok());
-            if needs.is_some_and(|work| work.needs().any(|its| its == item)) && self.withdraw(id) {
+            let needs = self.tasks.get(id).is_some_and(|task| task.items.contains(&item));
+            if needs && self.withdraw(id) {
                 self.give_up(id, Cause::NoInput { why: why.to_owned() });
             }
         }
@@ -181,6 +189,23 @@ impl Job {
     // ----- what workers say
 
     pub(super) fn fetch(&mut self, session: SessionId, number: u32, item: Item) -> Result<(), String> {
+        let Some(lane) = self.lanes.get(&session) else { return Ok(()) };
+        let asked = lane.transfers.values().filter(|its| matches!(its.way, Way::Give { .. })).count();
+        if asked >= FETCHES_MAX {
+            return Err(format!("it asks for more than {FETCHES_MAX} items at a time"));
+        }
+        let mut waiting = lane.assigned.iter().filter(|(_, assigned)| !assigned.started);
+        let needs = |(id, assigned): (&TaskId, &Assigned)| {
+            self.tasks.get(*id).is_some_and(|task| task.items.contains(&item))
+                || assigned.continues.as_ref().is_some_and(|kept| kept.item == Some(item))
+        };
+        if !waiting.clone().any(needs) {
+            // Word that a task is not wanted any more may be on its way, and ends what it needed.
+            if waiting.any(|(_, assigned)| assigned.cancelled) {
+                return Ok(());
+            }
+            return Err("it asks for an item that none of its tasks needs".to_owned());
+        }
         let way = Way::Give { item, sent: 0, window: TRANSFER_WINDOW.into(), asked: None };
         let Some(transfer) = self.begin(session, number, item, way)? else { return Ok(()) };
         if self.giving.active.len() < GIVING_MAX {
@@ -254,7 +279,10 @@ impl Job {
     ) -> Result<(), String> {
         let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
         let cancelled = lane.assigned_mut(attempt).is_none_or(|assigned| assigned.cancelled);
-        let way = Way::Take { item, received: 0, ungranted: 0, cancelled };
+        if lane.saves_of(attempt).next().is_some() {
+            return Err(format!("two checkpoints of {attempt} at a time"));
+        }
+        let way = Way::Take { attempt, item, received: 0, ungranted: 0 };
         let Some(transfer) = self.begin(session, number, item, way)? else { return Ok(()) };
         if !cancelled {
             self.event(Event::Save { transfer, attempt, item });
@@ -268,7 +296,7 @@ impl Job {
     pub(super) fn part(&mut self, session: SessionId, number: u32, octets: Vec<u8>) -> Result<(), String> {
         let Some(transfer) = self.under_way(session, number) else { return Ok(()) };
         let Some(lane) = self.lanes.get_mut(&session) else { return Ok(()) };
-        let Some(Way::Take { item, received, ungranted, cancelled }) = lane.way(transfer) else {
+        let Some(Way::Take { item, received, ungranted, .. }) = lane.way(transfer) else {
             return Ok(());
         };
         *received += octets.len() as u64;
@@ -276,9 +304,7 @@ impl Job {
         if *received > item.size || *ungranted > WINDOW.max(TRANSFER_WINDOW) {
             return Err(format!("more of transfer {number} than was announced or asked for"));
         }
-        if !*cancelled {
-            self.event(Event::SavePart { transfer, octets });
-        }
+        self.event(Event::SavePart { transfer, octets });
         Ok(())
     }
 
@@ -298,6 +324,13 @@ impl Job {
             self.giving.active.insert(next);
             self.want(next);
         }
+    }
+
+    /// An execution is over: its worker has nothing more to save of it.
+    pub(super) fn no_more_saves(&mut self, session: SessionId, attempt: Attempt) {
+        let Some(lane) = self.lanes.get(&session) else { return };
+        let numbers: Vec<u32> = lane.saves_of(attempt).collect();
+        numbers.into_iter().for_each(|number| self.stop(session, number));
     }
 
     /// A session lost its worker, or ends.

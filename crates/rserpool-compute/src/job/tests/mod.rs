@@ -4,7 +4,7 @@ mod world;
 
 use super::{Backups, Cause, Event, Job, SubmitError};
 use crate::fractal::{Rect, Scene};
-use crate::protocol::{Attempt, Status, TaskId};
+use crate::protocol::{Attempt, Batch, Frame, Status, TaskId};
 use crate::work::Work;
 use rserpool::user::{FailoverCause, Failure};
 use rserpool::{Random, Time};
@@ -935,6 +935,90 @@ fn a_worker_that_talks_nonsense_is_refused_and_the_others_go_on() {
         let refused = Event::WorkerRefused { worker: id(0), why: why.into() };
         assert_eq!(world.count(|event| *event == refused), 1, "{why}: {:?}", world.events);
     }
+}
+
+/// Has the first message that begins with a frame of this type, a worker's, end with these frames.
+fn adding(kind: u8, frames: Vec<Frame>) -> Box<world::Tamper> {
+    let mut batch = Batch::default();
+    frames.iter().for_each(|frame| batch.push(frame));
+    let mut added = batch.take().concat();
+    Box::new(move |bytes| {
+        if bytes[0] == kind {
+            bytes.append(&mut added);
+        }
+        true
+    })
+}
+
+#[test]
+fn a_worker_that_asks_for_more_than_it_may_or_saves_too_much_is_refused_and_the_others_go_on() {
+    let needed: Vec<_> = (1..=20).map(|octet| item(octet, 10)).collect();
+    let fetch = |transfer| Frame::Fetch { transfer, item: needed[transfer as usize % 20] };
+    let save = |transfer| Frame::Save { transfer, attempt: attempt(0, 1), item: item(99, 10) };
+    for (kind, added, why) in [
+        (
+            0x83,
+            vec![Frame::Fetch { transfer: 100, item: item(99, 10) }],
+            "it asks for an item that none of its tasks needs",
+        ),
+        // It began, so it has what it needs.
+        (0x83, vec![fetch(100)], "it asks for an item that none of its tasks needs"),
+        (0x87, (100..120).map(fetch).collect(), "it asks for more than 16 items at a time"),
+        (0x83, vec![save(100), save(101)], "two checkpoints of 0#1 at a time"),
+    ] {
+        let mut world = World::new(47);
+        world.tamper = Some(adding(kind, added));
+        world.reads = (kind == 0x87).then(Vec::new);
+        world.worker(1);
+        world.worker(1);
+        world.submit(0, &needing(&needed));
+        let refused = |event: &Event| matches!(event, Event::WorkerRefused { why: its, .. } if its == why);
+        world.run_until(100);
+        assert_eq!(world.count(refused), 1, "{why}");
+        let strange =
+            |event: &Event| matches!(event, Event::Wanted { item: its, .. } if *its == item(99, 10));
+        assert_eq!(world.count(strange), 0);
+        for (transfer, octets) in world.reads.take().into_iter().flatten() {
+            world.call(|job, now| job.provide(now, transfer, octets));
+        }
+        world.run_to_the_end();
+        assert_eq!(world.results[&TaskId(0)].number, 2);
+    }
+}
+
+#[test]
+fn a_worker_that_asks_for_what_a_task_cancelled_just_now_needs_is_not_refused() {
+    let mut world = World::new(48);
+    world.worker(1);
+    let asked = Rc::new(Cell::new(false));
+    let seen = asked.clone();
+    world.tamper = Some(Box::new(move |bytes| {
+        seen.set(seen.get() || bytes[0] == 0x87);
+        true
+    }));
+    world.submit(0, &needing(&[item(1, 10)]));
+    world.run_until_that(|_| asked.get());
+    assert!(world.call(|job, now| job.cancel(now, TaskId(0))));
+    world.submit(1, &needing(&[item(1, 10)]));
+    world.run_to_the_end();
+    assert_eq!(world.results[&TaskId(1)].number, 1);
+    assert_eq!(world.count(|event| matches!(event, Event::WorkerRefused { .. })), 0);
+}
+
+#[test]
+fn what_a_worker_saves_of_an_execution_is_let_go_of_when_that_is_over() {
+    let mut world = World::new(49);
+    world.worker(1);
+    let save = Frame::Save { transfer: 100, attempt: attempt(0, 1), item: item(99, 10) };
+    world.tamper = Some(adding(0x83, vec![save]));
+    world.submit(0, &spin(10));
+    world.submit(1, &spin(1000));
+    world.run_until_that(|world| world.results.contains_key(&TaskId(0)));
+    let begun = |event: &Event| matches!(event, Event::Save { .. });
+    let ended = |event: &Event| matches!(event, Event::TransferEnded { .. });
+    assert_eq!((world.count(begun), world.count(ended)), (1, 1));
+    world.run_to_the_end();
+    assert_eq!(world.count(|event| matches!(event, Event::WorkerRefused { .. })), 0);
 }
 
 /// Damaged, cut and lost messages in both directions: nobody panics, the books of both sides balance after every step
