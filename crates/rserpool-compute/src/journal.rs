@@ -643,6 +643,8 @@ pub struct State {
     pub printed: u64,
     /// How often tasks were tried again, those that were.
     pub retries: BTreeMap<TaskId, u32>,
+    /// Of those: attempts up to this were made before, and what became of them is known.
+    pub settled: BTreeMap<TaskId, u32>,
 }
 
 impl State {
@@ -684,6 +686,8 @@ impl State {
                 self.failed.remove(*task);
                 self.cancelled.remove(*task);
                 *self.retries.entry(*task).or_default() += 1;
+                let lives = self.lives.saturating_sub(1);
+                self.settled.insert(*task, lives.saturating_mul(ATTEMPTS_PER_LIFE));
             }
             Entry::Printed { count } => self.printed = *count,
             Entry::Lost { .. } => {}

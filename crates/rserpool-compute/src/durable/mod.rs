@@ -433,7 +433,9 @@ impl DurableJob {
             Then::Take { task, work, items, may_have_backup } => {
                 self.held = (self.held.0 - 1, self.held.1 - work.len());
                 if self.stage == Stage::Running {
-                    self.job.take(self.now, task, (work, items), may_have_backup, self.attempts);
+                    let settled = self.state.settled.get(&task).copied().unwrap_or_default();
+                    let attempts = (self.attempts, settled);
+                    self.job.take(self.now, task, (work, items), may_have_backup, attempts);
                 }
             }
             Then::Finish => self.job.finish(self.now),

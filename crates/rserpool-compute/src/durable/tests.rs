@@ -199,6 +199,27 @@ fn the_next_life_makes_safe_what_it_believes_and_counts_on() {
 }
 
 #[test]
+fn a_task_tried_again_wants_nothing_of_the_lives_before() {
+    let (mut desk, attempt, worker) = with_a_run();
+    desk.call(|job, now| job.submit(now, TaskId(2), &[2], &echo())).expect("taken");
+    desk.call(|job, _| job.result(attempt, worker, crate::Status::Exited(1)));
+    desk.call(DurableJob::flush);
+    let (entries, reader) = desk.entries();
+    let mut state = State::default();
+    entries.iter().for_each(|entry| state.apply(entry));
+    let resumed = DurableJob::resume(config(), state, reader.writer(), 0, 6, Random::from_seed(2));
+    let mut next = Desk::with(resumed);
+    assert!(next.call(|job, now| job.retry(now, TaskId(1))));
+    for task in [1, 2] {
+        next.call(|job, now| job.again(now, TaskId(task), &echo())).expect("taken");
+    }
+    next.stores();
+    next.stores();
+    let settled = [1, 2].map(|task| next.job.job().settled(TaskId(task)));
+    assert_eq!(settled, [Some(journal::ATTEMPTS_PER_LIFE), Some(0)]);
+}
+
+#[test]
 fn a_job_is_cancelled_when_that_is_in_the_journal_and_nothing_is_started_from_then_on() {
     let mut desk = Desk::new();
     desk.stores();

@@ -98,6 +98,8 @@ pub(super) struct Task {
     pub(super) items: Box<[Item]>,
     /// Attempts of former lives of the client have numbers up to this.
     pub(super) former: u32,
+    /// Of those, the ones up to this ended, and the task is to be done once more.
+    pub(super) settled: u32,
     /// What it needs, by its place among all that is needed.
     pub(super) class: Class,
     /// The number of the present attempt, or of the last one.
@@ -138,6 +140,7 @@ impl Task {
             work,
             items,
             former: attempts,
+            settled: 0,
             class,
             attempts,
             place: Place::Queued,

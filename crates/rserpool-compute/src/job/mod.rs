@@ -192,18 +192,20 @@ impl Job {
         }
     }
 
-    /// Takes a task whose work is emitted, with the items it needs, and whose number is above those before.
+    /// Takes a task whose work is emitted, with the items it needs, and whose number is above those before. Of its attempts in
+    /// former lives those up to `settled` are over, and it is to be done once more.
     pub(crate) fn take(
         &mut self,
         now: Time,
         task: TaskId,
         (work, items): (Vec<u8>, Box<[Item]>),
         may_have_backup: bool,
-        attempts: u32,
+        (attempts, settled): (u32, u32),
     ) {
         let needs = self.config.needs.clone();
         let class = self.tasks.class(&needs).expect("known from the start");
-        self.take_into(now, task, Task::new(work, items, class, attempts, may_have_backup));
+        let taken = Task::new(work, items, class, attempts, may_have_backup);
+        self.take_into(now, task, Task { settled, ..taken });
     }
 
     fn take_into(&mut self, now: Time, id: TaskId, task: Task) {

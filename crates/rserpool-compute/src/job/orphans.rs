@@ -1,8 +1,9 @@
 //! What a former life of the client left at its workers: executions that run, or ended without anybody having their
 //! result safe.
 //!
-//! A worker names them after its welcome. A task that did not begin in this life takes the one of its own; everything else
-//! is not wanted any more, except that a task which lost its session a moment ago may still be sent there again.
+//! A worker names them after its welcome. A task that did not begin in this life takes the one of its own, but not one from
+//! before it was tried again; everything else is not wanted any more, except that a task which lost its session a moment ago
+//! may still be sent there again.
 
 use super::books::Place;
 use super::{Job, Stage};
@@ -25,6 +26,10 @@ impl Job {
             return;
         }
         let Some(task) = self.tasks.get(attempt.task) else { return self.decline(session, attempt) };
+        if attempt.number <= task.settled {
+            // What became of it is not to be accepted once more: the task is tried again.
+            return self.decline(session, attempt);
+        }
         if task.starts > 0 || attempt.number > task.former {
             return;
         }
@@ -32,6 +37,12 @@ impl Job {
             Place::Queued => self.adopt(session, attempt),
             Place::At(_) | Place::Moved(_) => self.decline(session, attempt),
         }
+    }
+
+    /// What became of attempts of this task up to this one is known.
+    #[cfg(test)]
+    pub(crate) fn settled(&self, id: TaskId) -> Option<u32> {
+        self.tasks.get(id).map(|task| task.settled)
     }
 
     /// A task is handed in: perhaps a worker has it already.

@@ -222,6 +222,19 @@ fn the_state_is_what_happened() {
 }
 
 #[test]
+fn what_became_of_attempts_before_a_retry_is_known_and_of_those_behind_it_is_not() {
+    let retry = || Entry::Retry { task: TaskId(1) };
+    let mut all = vec![Entry::Life { time: 1 }, Entry::Task { task: TaskId(1), input: vec![] }];
+    all.extend([accepted(1, Status::Exited(1), here("")), Entry::Life { time: 2 }]);
+    let before = state_of(&all).attempts() - ATTEMPTS_PER_LIFE;
+    all.extend([retry(), Entry::Life { time: 3 }]);
+    // The next life counts on above what the one that tried again may have begun.
+    assert_eq!(state_of(&all).settled, BTreeMap::from([(TaskId(1), before)]));
+    all.push(retry());
+    assert_eq!(state_of(&all).settled, BTreeMap::from([(TaskId(1), before + ATTEMPTS_PER_LIFE)]));
+}
+
+#[test]
 fn a_second_result_of_a_task_and_anything_after_the_cancellation_changes_nothing() {
     let mut state = state_of(&entries()[..5]);
     state.apply(&accepted(2, Status::Exited(1), here("again")));

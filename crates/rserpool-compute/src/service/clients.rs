@@ -179,11 +179,15 @@ impl TaskService {
             self.say(id, &Frame::Result { attempt, status: Status::Refused(refusal), octets: 0 });
             return;
         }
-        if let Some(mut orphan) = self.books.orphans.remove(&(job, attempt.task)) {
-            // It goes on, or is told, from its beginning, so it can just as well be the new attempt.
-            orphan.attempt = attempt;
-            self.take_over(now, id, job, orphan);
-            return;
+        match self.books.orphans.remove(&(job, attempt.task)) {
+            // The client may know, and try again because of it.
+            Some(orphan) if orphan.failed() => drop(self.timers.clear(&Timer::Grace(job, attempt.task))),
+            Some(mut orphan) => {
+                // It goes on, or is told, from its beginning, so it can just as well be the new attempt.
+                orphan.attempt = attempt;
+                return self.take_over(now, id, job, orphan);
+            }
+            None => {}
         }
         let size = work.len() as u64;
         let unfit = match Work::parse(work) {

@@ -200,6 +200,11 @@ impl Held {
         Some(self)
     }
 
+    /// It is over, and no success.
+    pub(super) fn failed(&self) -> bool {
+        matches!(&self.state, State::Ended(status) | State::Told(status) if !status.is_success())
+    }
+
     fn settle_checkpoint(&mut self) {
         if self.unsafe_yet.as_ref().is_some_and(|(octets, _)| *octets <= self.sent) {
             self.safe = self.unsafe_yet.take();

@@ -563,6 +563,31 @@ fn an_orphan_is_adopted_by_the_next_attempt() {
 }
 
 #[test]
+fn an_execution_that_failed_is_not_told_as_the_next_attempt() {
+    let command: Work = Command::new(["x"]).into();
+    for (status, again) in [(0, false), (1, true)] {
+        let mut w = Worker::welcoming(1);
+        w.hears(S1, &[task(attempt(1, 1), &command)]);
+        w.is_told(Fact::Ended { run: RunId(1), status: Status::Exited(status) });
+        // Its client has the result; the word of that does not arrive.
+        w.loses(S1);
+        w.said.clear();
+        w.greets_and_is_offered(S2, attempt(1, 1));
+        w.hears(S2, &[task(attempt(1, 2), &command)]);
+        assert_eq!(w.service.counters().started, 1 + u64::from(again));
+        if again {
+            w.sleeps_until(2_000);
+            w.said.clear();
+            w.is_told(Fact::Ended { run: RunId(2), status: Status::Exited(0) });
+            w.says(S2, &[done(attempt(1, 2), 0)]);
+        } else {
+            w.says(S2, &[started(attempt(1, 2)), done(attempt(1, 2), 0)]);
+        }
+        w.says_nothing_more();
+    }
+}
+
+#[test]
 fn an_orphan_that_said_little_says_it_again_and_one_that_said_much_is_killed_at_once() {
     for (octets, kept) in [(16 * 1024, true), (16 * 1024 + 1, false)] {
         let mut w = Worker::welcoming(1);

@@ -4,7 +4,7 @@ mod world;
 
 use super::{Backups, Cause, Event, Job, SubmitError};
 use crate::fractal::{Rect, Scene};
-use crate::protocol::{Attempt, Batch, Frame, Status, TaskId};
+use crate::protocol::{Attempt, Batch, Frame, Frames, Status, TaskId};
 use crate::work::Work;
 use rserpool::user::{FailoverCause, Failure};
 use rserpool::{Random, Time};
@@ -885,6 +885,34 @@ fn a_task_submitted_again_goes_on_counting() {
     world.call(|job, now| job.submit_again(now, TaskId(3), &echo("x"), 7)).expect("taken");
     world.run_to_the_end();
     assert_eq!(world.results[&TaskId(3)].number, 8);
+}
+
+#[test]
+fn a_task_that_is_tried_again_does_not_take_what_was_before() {
+    for (settled, adopted) in [(0, true), (70_000, true), (70_001, false)] {
+        let mut world = World::new(50);
+        let held = attempt(3, 70_001);
+        let mut adding = adding(0x81, vec![Frame::Holds { attempt: held }]);
+        let said = Rc::new(Cell::new((0, 0)));
+        let heard = said.clone();
+        world.tamper = Some(Box::new(move |bytes| {
+            for frame in Frames::of(bytes).map_while(Result::ok) {
+                let (adopts, cancels) = heard.get();
+                match frame {
+                    Frame::Adopt { attempt } if attempt == held => heard.set((adopts + 1, cancels)),
+                    Frame::Cancel { attempt } if attempt == held => heard.set((adopts, cancels + 1)),
+                    _ => {}
+                }
+            }
+            adding(bytes)
+        }));
+        world.worker(1);
+        let work = (echo("x").emit().expect("legal"), Box::default());
+        world.call(|job, now| job.take(now, TaskId(3), work, false, (131_072, settled)));
+        world.run_to_the_end();
+        assert_eq!(said.get(), if adopted { (1, 0) } else { (0, 1) }, "{settled}");
+        assert!(world.results[&TaskId(3)].number > 131_072);
+    }
 }
 
 type Tamper = fn(&mut Vec<u8>) -> bool;
