@@ -571,6 +571,23 @@ fn of_a_job_that_has_just_begun_nothing_is_known_yet() {
 }
 
 #[test]
+fn a_job_without_failures_goes_on_by_retry_with_what_is_left() {
+    let place = Place::new();
+    let task = place.noted("while ! [ -e go ]; do :; done; echo done $1");
+    let words = ["run", "--name", "j", "--", "sh", "-c", &task, "x", "{}", ":::", "a", "b"];
+    let client = Client::start(place.command(&words));
+    appears(&place.path("ledger"));
+    client.kill();
+    std::fs::write(place.path("go"), "").expect("writable");
+    let said = place.says(&["retry", "j"]);
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    assert_eq!(said.sorted(), ["done a", "done b"], "{}", said.stderr);
+    assert_eq!(place.show("j")["state"], "done");
+    let said = place.says(&["retry", "j"]);
+    assert_eq!((said.code(), said.stderr.as_str()), (0, "no task of job j has failed\n"));
+}
+
+#[test]
 fn a_journal_torn_anywhere_is_read_as_far_as_it_is_whole() {
     let place = Place::new();
     let said = place.says(&["run", "--name", "j", "--", "echo", "{}", ":::", "1", "2", "3", "4"]);

@@ -165,14 +165,24 @@ impl Former {
 /// Goes on with a job.
 pub fn resume(args: &ResumeArgs) -> Result<Code, Failure> {
     let (owner, book) = own(&args.job)?;
-    let name = book.folder.name.clone();
-    let mut run = arguments(&book)?;
+    let run = changed(args, &book)?;
+    what_is_left(args, &run, owner, book)
+}
+
+/// The command line the job was begun with, and what is said now.
+fn changed(args: &ResumeArgs, book: &Book) -> Result<RunArgs, Failure> {
+    let mut run = arguments(book)?;
     args.change(&mut run);
+    Ok(run)
+}
+
+/// Does what is not over, and prints what is not printed.
+fn what_is_left(args: &ResumeArgs, run: &RunArgs, owner: Ownership, book: Book) -> Result<Code, Failure> {
+    let name = book.folder.name.clone();
     let state = &book.state;
-    let has_sources = has_sources(&run);
     let rest = if state.input_ended {
         Rest::Nothing
-    } else if has_sources || args.stdin {
+    } else if has_sources(run) || args.stdin {
         Rest::Values
     } else {
         let last = last_value(&book)?;
@@ -198,15 +208,14 @@ pub fn resume(args: &ResumeArgs) -> Result<Code, Failure> {
         return Ok(nothing_left(&book, rest));
     }
     say(format!("job {name}: {} of {} tasks are done, {left} are left", state.over.len(), state.submitted));
-    go_on(&run, owner, book, TaskSet::default(), rest)
+    go_on(run, owner, book, TaskSet::default(), rest)
 }
 
 /// Has failed tasks done once more.
 pub fn retry(args: &RetryArgs) -> Result<Code, Failure> {
     let (owner, book) = own(&args.resume.job)?;
     let name = &book.folder.name;
-    let mut run = arguments(&book)?;
-    args.resume.change(&mut run);
+    let run = changed(&args.resume, &book)?;
     let state = &book.state;
     let mut retried = state.failed.clone();
     for task in state.unsuccessful.iter() {
@@ -214,7 +223,10 @@ pub fn retry(args: &RetryArgs) -> Result<Code, Failure> {
     }
     if retried.is_empty() {
         say(format!("no task of job {name} has failed"));
-        return Ok(Code::Done);
+        if state.is_finished() && state.printed >= state.ends {
+            return Ok(Code::Done);
+        }
+        return what_is_left(&args.resume, &run, owner, book);
     }
     say(format!("job {name}: {} of {} tasks are tried again", retried.len(), state.submitted));
     let has_sources = has_sources(&run);
