@@ -562,12 +562,47 @@ fn of_a_job_that_has_just_begun_nothing_is_known_yet() {
     let said = place.says(&["job", "ls"]);
     assert_eq!(said.code(), 0, "{}", said.stderr);
     assert!(said.stderr.contains("'j' has just begun"), "{}", said.stderr);
-    drop(owner);
-    let said = place.says(&["job", "show", "j"]);
-    assert_eq!(said.code(), 1);
-    assert!(said.stderr.contains("remove it by `rsp job rm j`"), "{}", said.stderr);
-    let said = place.says(&["job", "rm", "j"]);
-    assert_eq!(said.code(), 0, "{}", said.stderr);
+    // Neither another job of its name nor who clears up takes its place.
+    assert_eq!(place.says(&["run", "--name", "j", "--", "true", ":::", "1"]).code(), 2);
+    assert_eq!(place.says(&["job", "rm", "--finished"]).code(), 0);
+    assert!(folder.join("journal").exists());
+}
+
+#[test]
+fn what_a_client_leaves_that_was_killed_before_its_job_began_is_no_job() {
+    let place = Place::new();
+    let run = |name: &str| place.says(&["run", "--name", name, "--", "echo", "{}", ":::", "1"]);
+    assert_eq!(run("real").code(), 0);
+    let header = std::fs::read(place.path("state/jobs/real/journal")).expect("there");
+    // It had come so far with its folder.
+    let leave = |name: &str, files: &[(&str, &[u8])]| {
+        let folder = place.path("state/jobs").join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for (file, octets) in files {
+            std::fs::write(folder.join(file), octets).expect("writable");
+        }
+    };
+    let owner: (&str, &[u8]) = ("owner", b"1 here\n");
+    leave("a", &[]);
+    leave("b", &[owner, ("made", b""), ("outputs", b"")]);
+    leave("c", &[owner, ("made", b""), ("outputs", b""), ("journal", b"")]);
+    leave("d", &[owner, ("made", b""), ("outputs", b""), ("journal", &header[..60])]);
+
+    let said = place.says(&["job", "ls"]);
+    assert_eq!((said.code(), said.stderr.as_str()), (0, ""));
+    assert_eq!(said.text().lines().count(), 2, "{}", said.text());
+    assert_eq!(place.show("last")["name"], "real");
+    for name in ["a", "b", "c", "d"] {
+        let said = place.says(&["job", "show", name]);
+        assert!(said.code() == 2 && said.stderr.contains("there is no job"), "{name}: {}", said.stderr);
+        let said = run(name);
+        assert_eq!((said.code(), said.text().as_str()), (0, "1\n"), "{name}: {}", said.stderr);
+        assert_eq!(place.results(name).len(), 1);
+    }
+    // Whoever clears up takes such folders along.
+    leave("e", &[owner, ("made", b""), ("outputs", b""), ("journal", b"")]);
+    assert_eq!(place.says(&["job", "rm", "--finished"]).code(), 0);
+    assert_eq!(std::fs::read_dir(place.path("state/jobs")).expect("a folder").count(), 0);
 }
 
 #[test]
@@ -603,7 +638,7 @@ fn a_journal_torn_anywhere_is_read_as_far_as_it_is_whole() {
         std::fs::write(&journal, &whole[..cut]).expect("writable");
         let said = place.says(&["job", "show", "j", "--json"]);
         if said.code() != 0 {
-            assert!(said.stderr.contains("the journal is empty"), "cut at {cut}: {}", said.stderr);
+            assert!(said.stderr.contains("there is no job"), "cut at {cut}: {}", said.stderr);
             continue;
         }
         begins = cut;

@@ -106,11 +106,8 @@ impl Book {
         let mut reader = reader;
         let cannot = |error: JournalError| refused(&folder, &error.to_string());
         let Some((job, about)) = reader.header().map_err(cannot)? else {
-            let why = format!(
-                "{}: its client ended before the job began; remove it by `rsp job rm {}`",
-                JournalError::Empty,
-                folder.name
-            );
+            let why =
+                format!("{}: its client ended before the job began, so run it anew", JournalError::Empty);
             return Err(refused(&folder, &why));
         };
         let Some(about) = About::parse(about) else {

@@ -319,11 +319,23 @@ fn remove(jobs: &[String], finished: bool) -> Result<Code, Failure> {
     };
     for folder in folders {
         let _owner = folder.own_or_refuse()?;
-        std::fs::remove_dir_all(&folder.path).map_err(|cause| {
-            Failure::new(Code::CannotWrite, format!("cannot remove {}: {cause}", folder.path.display()))
-        })?;
+        remove_all_of(&folder)?;
+    }
+    for folder in if finished { Folder::leftovers()? } else { Vec::new() } {
+        // Somebody may have begun a job of that name meanwhile.
+        if let Ok(Ok(_owner)) = folder.own()
+            && !folder.has_begun()
+        {
+            remove_all_of(&folder)?;
+        }
     }
     Ok(Code::Done)
+}
+
+fn remove_all_of(folder: &Folder) -> Result<(), Failure> {
+    std::fs::remove_dir_all(&folder.path).map_err(|cause| {
+        Failure::new(Code::CannotWrite, format!("cannot remove {}: {cause}", folder.path.display()))
+    })
 }
 
 pub fn print(text: &str) -> Result<(), Failure> {

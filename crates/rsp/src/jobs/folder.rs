@@ -11,6 +11,7 @@
 
 use crate::exit::{Code, Failure};
 use crate::process;
+use rserpool_compute::journal::Reader;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -91,8 +92,12 @@ impl Folder {
         std::fs::create_dir_all(&jobs).map_err(|cause| cannot(&jobs, cause))?;
         if let Some(name) = name {
             let path = jobs.join(name);
+            let folder = Self { name: name.into(), path: path.clone() };
             return match std::fs::create_dir(&path) {
-                Ok(()) => Ok(Self { name: name.into(), path }),
+                Ok(()) => Ok(folder),
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && folder.is_leftover() => {
+                    Ok(folder)
+                }
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
                     let message = format!(
                         "there is a job '{name}' already: go on with it by `rsp resume {name}`, remove it by \
@@ -127,7 +132,7 @@ impl Folder {
                 .ok_or_else(|| Failure::new(Code::Usage, "there is no job yet; `rsp run` makes one"));
         }
         let folder = Self { name: name.into(), path: jobs_folder()?.join(name) };
-        if !is_name(name) || !folder.journal().exists() {
+        if !is_name(name) || !folder.is_job() {
             let message = format!("there is no job '{name}'; `rsp job ls` shows those there are");
             return Err(Failure::new(Code::Usage, message));
         }
@@ -136,6 +141,20 @@ impl Folder {
 
     /// All there are, by name.
     pub fn all() -> Result<Vec<Self>, Failure> {
+        let mut all = Self::with_journals()?;
+        all.retain(|folder| !folder.is_leftover());
+        Ok(all)
+    }
+
+    /// What is left of clients that ended before their job began. (A folder without a journal may be somebody's who is
+    /// about to own it.)
+    pub fn leftovers() -> Result<Vec<Self>, Failure> {
+        let mut all = Self::with_journals()?;
+        all.retain(Self::is_leftover);
+        Ok(all)
+    }
+
+    fn with_journals() -> Result<Vec<Self>, Failure> {
         let jobs = jobs_folder()?;
         let entries = match std::fs::read_dir(&jobs) {
             Ok(entries) => entries,
@@ -154,6 +173,38 @@ impl Folder {
             .collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(all)
+    }
+
+    /// True if there is a job, or somebody who is about to begin it.
+    fn is_job(&self) -> bool {
+        self.journal().exists() && !self.is_leftover()
+    }
+
+    /// True if its client ended before the job began: nothing was promised to anybody, so there is no job, and the
+    /// name is free.
+    pub fn is_leftover(&self) -> bool {
+        !self.has_begun() && self.owner().is_none()
+    }
+
+    /// True if the header of the journal is all there, or something that is none.
+    pub fn has_begun(&self) -> bool {
+        let mut file = match File::open(self.journal()) {
+            Ok(file) => file,
+            Err(cause) => return cause.kind() != io::ErrorKind::NotFound,
+        };
+        let mut reader = Reader::default();
+        let mut portion = [0; 4096];
+        loop {
+            match file.read(&mut portion) {
+                Ok(0) => return false,
+                Ok(count) => reader.push(&portion[..count]),
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return true,
+            }
+            if !matches!(reader.header(), Ok(None)) {
+                return true;
+            }
+        }
     }
 
     /// When it was begun: the owner's file is made once.
@@ -177,9 +228,13 @@ impl Folder {
         self.path.join("status.json")
     }
 
+    fn each(&self) -> PathBuf {
+        self.path.join("each")
+    }
+
     /// The files that each of so many patterns of `--each` matched when the job was begun.
     pub fn matched(&self, patterns: usize) -> Result<Vec<Vec<OsString>>, Failure> {
-        let path = self.path.join("each");
+        let path = self.each();
         let octets = std::fs::read(&path);
         let sources = octets.and_then(|octets| {
             let (mut sources, mut source) = (Vec::new(), Vec::new());
@@ -209,6 +264,16 @@ impl Folder {
             Ok(Err(owner)) => return Err(io::Error::other(format!("process {} was faster", owner.pid))),
             Err(cause) => return Err(cause),
         };
+        // Only now nobody else can begin here.
+        if self.has_begun() {
+            return Err(io::Error::other("another process was faster"));
+        }
+        for left in [self.outputs(), self.journal(), self.each()] {
+            match std::fs::remove_file(left) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+                _ => {}
+            }
+        }
         let new = |path: PathBuf| OpenOptions::new().read(true).append(true).create_new(true).open(path);
         File::create(self.path.join("made"))?;
         if !matched.is_empty() {
@@ -218,7 +283,7 @@ impl Folder {
                 source.iter().for_each(|name| octets.extend([name.as_bytes(), &[0]].concat()));
                 octets.push(0);
             }
-            let mut each = File::create_new(self.path.join("each"))?;
+            let mut each = File::create_new(self.each())?;
             each.write_all(&octets)?;
             each.sync_all()?;
         }
@@ -287,10 +352,9 @@ impl Folder {
 
     /// True if its client is about to write the first words of its journal.
     pub fn is_beginning(&self) -> bool {
-        let is_empty = std::fs::metadata(self.journal()).map_or(true, |journal| journal.len() == 0);
         // Before the journal comes the lock, and before the lock the folder.
         let others = || self.owner().is_some_and(|owner| owner.pid != std::process::id());
-        is_empty && (!self.path.join("owner").exists() || others())
+        !self.has_begun() && (!self.path.join("owner").exists() || others())
     }
 
     /// Waits until nobody works on it.
