@@ -23,7 +23,7 @@ pub enum Code {
     CannotWrite = 6,
     /// What is known of a job is done, but its input had not ended.
     InputMissing = 7,
-    /// Another process works on the job.
+    /// Another process works on the job, or does not answer when it is to cancel it.
     Owned = 8,
     /// The job was cancelled.
     Cancelled = 9,

@@ -6,6 +6,7 @@ mod common;
 
 use common::{BOUND, Said, Server, finish, rsp, state_dir};
 use rserpool_compute::journal::{Entry, Reader, Writer};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -620,6 +621,28 @@ fn a_job_without_failures_goes_on_by_retry_with_what_is_left() {
     assert_eq!(place.show("j")["state"], "done");
     let said = place.says(&["retry", "j"]);
     assert_eq!((said.code(), said.stderr.as_str()), (0, "no task of job j has failed\n"));
+}
+
+#[test]
+fn who_cancels_a_job_is_told_that_its_client_does_not_answer() {
+    let place = Place::new();
+    let task = place.noted("while ! [ -e go ]; do :; done");
+    let client = Client::start(place.command(&["run", "--name", "j", "--", "sh", "-c", &task, ":::", "1"]));
+    appears(&place.path("ledger"));
+    let pid = Pid::from_child(&client.child);
+    kill_process(pid, Signal::STOP).expect("it runs");
+    let said = place.says(&["job", "cancel", "j"]);
+    kill_process(pid, Signal::CONT).expect("it is there");
+    assert_eq!(said.code(), 8, "{}", said.stderr);
+    let pid = client.child.id();
+    for part in [format!("process {pid}"), "does not answer".into(), format!("kill -CONT {pid}")] {
+        assert!(said.stderr.contains(&part), "{part}: {}", said.stderr);
+    }
+    // It does what it was asked for as soon as it can.
+    let (code, _, stderr) = client.end();
+    assert_eq!(code, Some(9), "{stderr}");
+    assert_eq!(place.says(&["job", "cancel", "j"]).code(), 0);
+    assert_eq!(place.show("j")["state"], "cancelled");
 }
 
 #[test]

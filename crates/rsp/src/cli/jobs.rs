@@ -197,7 +197,8 @@ pub enum JobCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Cancel a job: nothing of it is started or accepted any more. Returns when that is certain.
+    /// Cancel a job: nothing of it is started or accepted any more. Returns when that is certain, or
+    /// tells which process does not answer.
     Cancel {
         /// The job.
         job: String,

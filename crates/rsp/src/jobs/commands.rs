@@ -17,6 +17,10 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// How long the client of a job may take to cancel it: a sync, and some words to its workers.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// `rsp job …`.
 pub fn run(command: &JobCommand) -> Result<Code, Failure> {
@@ -272,7 +276,14 @@ fn cancel(job: &str) -> Result<Code, Failure> {
             continue;
         }
         rustix::process::pidfd_send_signal(&held, Signal::USR1).map_err(|errno| cannot(errno.into()))?;
-        folder.wait_for_owner().map_err(cannot)?;
+        if !folder.wait_for_owner(ANSWER).map_err(cannot)? {
+            let (pid, seconds) = (owner.pid, ANSWER.as_secs());
+            let message = format!(
+                "process {pid}, which works on job '{name}', does not answer within {seconds} s: let it go on (kill -CONT \
+                 {pid}) or end it (kill -KILL {pid}), then cancel again: rsp job cancel {name}"
+            );
+            return Err(Failure::new(Code::Owned, message));
+        }
         // It may have ended by itself a moment before, or a new owner came: then once more.
     }
 }

@@ -17,6 +17,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// The longest name of a job, in octets.
 const NAME_MAX: usize = 64;
@@ -357,10 +359,16 @@ impl Folder {
         !self.has_begun() && (!self.path.join("owner").exists() || others())
     }
 
-    /// Waits until nobody works on it.
-    pub fn wait_for_owner(&self) -> io::Result<()> {
+    /// Waits until nobody works on it; false if somebody still does after this time.
+    pub fn wait_for_owner(&self, longest: Duration) -> io::Result<bool> {
         let file = OpenOptions::new().read(true).write(true).open(self.path.join("owner"))?;
-        file.lock_shared()
+        // Locks know no time, so somebody else waits for this one, until the end of the process if need be.
+        let (tell, told) = mpsc::channel();
+        std::thread::Builder::new().name("owner".into()).spawn(move || tell.send(file.lock_shared()))?;
+        match told.recv_timeout(longest) {
+            Ok(locked) => locked.map(|()| true),
+            Err(_) => Ok(false),
+        }
     }
 }
 
