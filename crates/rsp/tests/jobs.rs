@@ -646,6 +646,20 @@ fn who_cancels_a_job_is_told_that_its_client_does_not_answer() {
 }
 
 #[test]
+fn a_task_that_is_not_there_has_no_results_and_no_logs() {
+    let place = Place::new();
+    assert_eq!(place.says(&["run", "--name", "j", "--", "echo", "{}", ":::", "1", "2"]).code(), 0);
+    for words in [&["job", "results"][..], &["job", "logs"], &["explain"]] {
+        for task in ["j/0", "j/3"] {
+            let said = place.says(&[words, &[task]].concat());
+            assert_eq!(said.code(), 2, "{words:?} {task}: {}", said.stderr);
+            assert!(said.stderr.contains("its tasks are 1 to 2"), "{words:?} {task}: {}", said.stderr);
+        }
+        assert_eq!(place.says(&[words, &["j/2"]].concat()).code(), 0, "{words:?}");
+    }
+}
+
+#[test]
 fn a_journal_torn_anywhere_is_read_as_far_as_it_is_whole() {
     let place = Place::new();
     let said = place.says(&["run", "--name", "j", "--", "echo", "{}", ":::", "1", "2", "3", "4"]);

@@ -171,6 +171,20 @@ pub fn job_and_task(text: &str) -> Result<(Folder, Option<TaskId>), Failure> {
     }
 }
 
+/// Fails if the job has no such task.
+pub fn must_have(book: &Book, task: Option<TaskId>) -> Result<(), Failure> {
+    let (Some(task), name, last) = (task, &book.folder.name, book.state.last) else { return Ok(()) };
+    // They are numbered from 1, without gaps.
+    if task.0 > 0 && last.is_some_and(|last| task <= last) {
+        return Ok(());
+    }
+    let message = match last {
+        Some(last) => format!("job '{name}' has no task {task}; its tasks are 1 to {last} so far"),
+        None => format!("job '{name}' has no task yet"),
+    };
+    Err(Failure::new(Code::Usage, message))
+}
+
 /// Tells the last end of each task that is over, with its values, in the order of the journal.
 pub fn ends(
     book: &Book,
@@ -211,6 +225,7 @@ pub fn ends(
 fn results(job: &str, as_json: bool) -> Result<Code, Failure> {
     let (folder, task) = job_and_task(job)?;
     let book = Book::read(folder)?;
+    must_have(&book, task)?;
     let template = template_of(&arguments(&book)?);
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     ends(&book, task, |index, input, entry| {
@@ -231,6 +246,7 @@ fn results(job: &str, as_json: bool) -> Result<Code, Failure> {
 fn logs(job: &str) -> Result<Code, Failure> {
     let (folder, task) = job_and_task(job)?;
     let book = Book::read(folder)?;
+    must_have(&book, task)?;
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     ends(&book, task, |_, _, entry| match entry {
         Entry::Accepted(accepted) => {

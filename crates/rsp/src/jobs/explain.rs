@@ -4,7 +4,7 @@
 //! `--json`; people get the same in sentences.
 
 use super::book::{Book, values_of};
-use super::commands::{ends, job_and_task, print, word};
+use super::commands::{ends, job_and_task, must_have, print, word};
 use crate::cli::ExplainArgs;
 use crate::exit::{Code, Failure};
 use crate::process;
@@ -146,14 +146,15 @@ fn waiting(present: &Value, name: &str) -> (String, String) {
 
 /// Schema `rsp.explanation/1`, of a task.
 fn one(book: &Book, task: TaskId, present: Value) -> Result<Value, Failure> {
+    must_have(book, Some(task))?;
     let state = &book.state;
     let name = &book.folder.name;
-    let mut input = None;
+    let mut input = Vec::new();
     let mut lost = Vec::new();
     let mut retries = 0;
     book.entries(|entry| {
         match entry {
-            Entry::Task { task: of, input: its } if of == task => input = Some(its),
+            Entry::Task { task: of, input: its } if of == task => input = its,
             Entry::Lost { attempt, worker } if attempt.task == task => {
                 lost.push(json!({ "attempt": attempt.number, "worker": worker.to_string() }));
             }
@@ -162,13 +163,6 @@ fn one(book: &Book, task: TaskId, present: Value) -> Result<Value, Failure> {
         }
         ControlFlow::Continue(())
     })?;
-    let Some(input) = input else {
-        let message = match state.last {
-            Some(last) => format!("job '{name}' has no task {task}; its tasks are 1 to {last} so far"),
-            None => format!("job '{name}' has no task yet"),
-        };
-        return Err(Failure::new(Code::Usage, message));
-    };
     let values = values_of(&input);
     let words = template_of(&arguments(book)?).fill(&values);
     let mut end = None;
