@@ -660,6 +660,30 @@ fn a_task_that_is_not_there_has_no_results_and_no_logs() {
 }
 
 #[test]
+fn values_of_the_command_line_are_not_asked_for_once_more() {
+    let place = Place::new();
+    let said = place.says(&["run", "--name", "j", "--", "echo", "{}", ":::", "1", "2", "3"]);
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    // As if it had been killed between its first record and its first task.
+    let journal = place.path("state/jobs/j/journal");
+    let whole = std::fs::read(&journal).expect("there");
+    let begins = (0..whole.len()).rev().find(|cut| {
+        std::fs::write(&journal, &whole[..*cut]).expect("writable");
+        let said = place.says(&["job", "show", "j", "--json"]);
+        said.text().contains("\"tasks\":0,")
+    });
+    assert!(begins.is_some());
+    let text = place.says(&["explain", "j"]).text();
+    assert!(text.contains("next: rsp resume j") && !text.contains("--stdin"), "{text}");
+    for verb in ["resume", "retry"] {
+        let said = finish(place.command(&[verb, "j", "--stdin"]), b"4\n");
+        assert!(said.code() == 2 && said.stderr.contains("command line"), "{verb}: {}", said.stderr);
+    }
+    let said = place.says(&["resume", "j"]);
+    assert_eq!((said.code(), said.sorted()), (0, ["1", "2", "3"].map(str::to_owned).to_vec()));
+}
+
+#[test]
 fn a_journal_torn_anywhere_is_read_as_far_as_it_is_whole() {
     let place = Place::new();
     let said = place.says(&["run", "--name", "j", "--", "echo", "{}", ":::", "1", "2", "3", "4"]);

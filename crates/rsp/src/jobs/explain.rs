@@ -8,7 +8,7 @@ use super::commands::{ends, job_and_task, must_have, print, word};
 use crate::cli::ExplainArgs;
 use crate::exit::{Code, Failure};
 use crate::process;
-use crate::run::{arguments, template_of};
+use crate::run::{arguments, has_sources, template_of};
 use crate::template;
 use rserpool_compute::journal::{Accepted, Entry};
 use rserpool_compute::{Stream, TaskId};
@@ -72,7 +72,7 @@ fn job(book: &Book, present: Value) -> Result<Value, Failure> {
     let first = reasons.values().flatten().min();
     let (why, next) = match state_word {
         "running" => waiting(&present, name),
-        "stopped" if !state.input_ended && state.unfinished() == 0 => (
+        "stopped" if !state.input_ended && state.unfinished() == 0 && !has_values(book) => (
             format!("its input had not ended after {} tasks, and all of those are done", state.submitted),
             format!("give the rest: rsp resume {name} --stdin"),
         ),
@@ -103,6 +103,11 @@ fn job(book: &Book, present: Value) -> Result<Value, Failure> {
         "why": why,
         "next": next,
     }))
+}
+
+/// Whether its values are in the journal, whether they became tasks already or not.
+fn has_values(book: &Book) -> bool {
+    arguments(book).is_ok_and(|run| has_sources(&run))
 }
 
 /// Why a job that is worked on has tasks that wait, and what to do.

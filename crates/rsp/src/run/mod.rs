@@ -42,7 +42,7 @@ use rserpool_compute::job::{self, Backups, Config};
 use rserpool_compute::journal::Entry;
 use rserpool_net::Handle;
 use start::Start;
-pub use start::{arguments, resume, retry};
+pub use start::{arguments, has_sources, resume, retry};
 use std::ffi::OsString;
 use std::sync::mpsc::{self, SyncSender};
 

@@ -173,6 +173,14 @@ pub fn resume(args: &ResumeArgs) -> Result<Code, Failure> {
 fn changed(args: &ResumeArgs, book: &Book) -> Result<RunArgs, Failure> {
     let mut run = arguments(book)?;
     args.change(&mut run);
+    if args.stdin && has_sources(&run) {
+        let name = &book.folder.name;
+        let message = format!(
+            "the values of job '{name}' are on its command line, so nothing is read from standard input; go on with \
+             `rsp resume {name}`"
+        );
+        return Err(Failure::new(Code::Usage, message));
+    }
     Ok(run)
 }
 
@@ -275,7 +283,7 @@ pub fn arguments(book: &Book) -> Result<RunArgs, Failure> {
 }
 
 /// Whether the values are on the command line.
-fn has_sources(run: &RunArgs) -> bool {
+pub fn has_sources(run: &RunArgs) -> bool {
     run.words.iter().any(|word| word == ":::") || !run.each.is_empty()
 }
 
