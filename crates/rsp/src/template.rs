@@ -171,6 +171,34 @@ pub fn display(arguments: &[impl AsRef<OsStr>]) -> String {
     words.join(" ")
 }
 
+/// An argument list as a shell takes it back: what is not plain stands in single quotes. Control characters but newline
+/// and tab, and what is no UTF-8, are told by `$'…'`, so that a terminal is safe from them.
+pub fn for_shell(arguments: &[impl AsRef<OsStr>]) -> String {
+    let words = arguments.iter().enumerate().map(|(place, argument)| {
+        let octets = argument.as_ref().as_bytes();
+        // Where the command stands, `NAME=VALUE` would be something else.
+        let is_plain = |octet: &u8| {
+            octet.is_ascii_alphanumeric() || b"-_./,:@%+".contains(octet) || (*octet == b'=' && place > 0)
+        };
+        if !octets.is_empty() && octets.iter().all(is_plain) {
+            return String::from_utf8_lossy(octets).into_owned();
+        }
+        let is_odd = |c: char| c.is_control() && c != '\n' && c != '\t';
+        match argument.as_ref().to_str() {
+            Some(text) if !text.contains(is_odd) => format!("'{}'", text.replace('\'', r"'\''")),
+            _ => {
+                let escaped = octets.iter().map(|&octet| match octet {
+                    b'\'' | b'\\' => format!("\\{}", char::from(octet)),
+                    b' '..=b'~' => char::from(octet).to_string(),
+                    _ => format!("\\{octet:03o}"),
+                });
+                format!("$'{}'", escaped.collect::<String>())
+            }
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +251,22 @@ mod tests {
         assert_eq!(fill("f", Some(1)), "f 3 a.pov");
         assert_eq!(fill("f {in}", Some(1)), "f a.pov");
         assert_eq!(fill("f {in} {1}", None), "f {in} 3");
+    }
+
+    #[test]
+    fn a_command_for_a_shell_is_quoted_where_it_has_to_be() {
+        for (words, line) in [
+            (&["./f", "--x=1", "a,b:c@d%e+f"][..], "./f --x=1 a,b:c@d%e+f"),
+            (&["A=1", "A=1"], "'A=1' A=1"),
+            (
+                &["f", "", "$x `y` ~ {} \"", "it's", "a\nb\tc", "ä"],
+                "f '' '$x `y` ~ {} \"' 'it'\\''s' 'a\nb\tc' 'ä'",
+            ),
+            (&["f", "\x1b[1m'\\\n"], r"f $'\033[1m\'\\\012'"),
+        ] {
+            assert_eq!(for_shell(words), line);
+        }
+        assert_eq!(for_shell(&[OsString::from_vec(b"f\xff".to_vec())]), r"$'f\377'");
     }
 
     #[test]

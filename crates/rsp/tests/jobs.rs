@@ -684,6 +684,24 @@ fn values_of_the_command_line_are_not_asked_for_once_more() {
 }
 
 #[test]
+fn the_command_of_a_task_can_be_pasted_into_a_shell() {
+    let place = Place::new();
+    let value = "it's $HOME `id` \"x\" \\ * ~ #\n&;";
+    let script = "printf %s \"$1\"; exit 3";
+    let said = place.says(&["run", "--name", "j", "--", "sh", "-c", script, "x", "{}", ":::", value]);
+    assert_eq!(said.code(), 1, "{}", said.stderr);
+    let told: Value = serde_json::from_str(&place.says(&["explain", "j/1", "--json"]).text()).expect("JSON");
+    let command = told["command"].as_str().expect("text");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]);
+    let said = finish(shell, b"");
+    assert_eq!((said.code(), said.text().as_str()), (3, value), "{command}: {}", said.stderr);
+    let text = place.says(&["explain", "j/1"]).text();
+    assert!(text.contains(&format!("try it here: {command}; then rsp retry j")), "{text}");
+    assert!(text.contains(&format!("command: {command}\n")), "{text}");
+}
+
+#[test]
 fn a_journal_torn_anywhere_is_read_as_far_as_it_is_whole() {
     let place = Place::new();
     let said = place.says(&["run", "--name", "j", "--", "echo", "{}", ":::", "1", "2", "3", "4"]);

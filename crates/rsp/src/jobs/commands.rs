@@ -154,7 +154,7 @@ fn show(job: &str, as_json: bool) -> Result<Code, Failure> {
         ),
     ));
     lines.push(("left", state.unfinished().to_string()));
-    lines.push(("command", template::display(&book.about.words)));
+    lines.push(("command", template::for_shell(&book.about.words)));
     lines.push(("in", book.about.directory.display().to_string()));
     lines.push(("kept in", book.folder.path.display().to_string()));
     let text: Vec<_> = lines.iter().map(|(name, value)| format!("{name:8} {value}")).collect();

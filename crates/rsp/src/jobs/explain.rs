@@ -189,7 +189,7 @@ fn one(book: &Book, task: TaskId, present: Value) -> Result<Value, Failure> {
         "job": book.job.to_string(),
         "task": task.0,
         "values": values.iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>(),
-        "command": template::display(&words),
+        "command": template::for_shell(&words),
         "retries": retries,
         "lost": lost,
         "running": running,
@@ -204,7 +204,7 @@ fn one(book: &Book, task: TaskId, present: Value) -> Result<Value, Failure> {
             let next = if accepted.status.is_success() {
                 format!("rsp job results {name}/{task}")
             } else {
-                format!("try it here: {}; then rsp retry {name}", template::display(&words))
+                format!("try it here: {}; then rsp retry {name}", template::for_shell(&words))
             };
             let told = format!(
                 "{}, after {:.3} s on worker {}{died}",
