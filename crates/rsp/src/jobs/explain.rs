@@ -77,7 +77,7 @@ fn job(book: &Book, present: Value) -> Result<Value, Failure> {
             format!("give the rest: rsp resume {name} --stdin"),
         ),
         "stopped" => {
-            ("nobody works on it: its client was stopped or killed".into(), format!("rsp resume {name}"))
+            ("nobody works on it: its client ended before it was over".into(), format!("rsp resume {name}"))
         }
         "failed" => (
             "some of its tasks failed".into(),
@@ -197,7 +197,7 @@ fn one(book: &Book, task: TaskId, present: Value) -> Result<Value, Failure> {
     let died = if lost.is_empty() {
         String::new()
     } else {
-        format!("; {} executions were given up before", lost.len())
+        format!("; {} executions before did not count", lost.len())
     };
     let (task_state, why, next) = match end {
         Some(Entry::Accepted(accepted)) => {
@@ -227,7 +227,7 @@ fn one(book: &Book, task: TaskId, present: Value) -> Result<Value, Failure> {
         }
         _ if !is_owned => (
             "waiting",
-            format!("nobody works on the job: its client was stopped or killed{died}"),
+            format!("nobody works on the job: its client ended before it was over{died}"),
             format!("rsp resume {name}"),
         ),
         _ if !running.is_empty() => {
@@ -297,7 +297,11 @@ fn sentences(document: &Value) -> String {
         lines.push(format!("why: {}", text("why")));
         for lost in list("lost") {
             let worker = lost["worker"].as_str().unwrap_or_default();
-            lines.push(format!("  attempt {} on worker {worker} was given up", lost["attempt"]));
+            // Which of these it was is not in the journal.
+            lines.push(format!(
+                "  attempt {} on worker {worker} did not count: lost with its worker, failed and tried again, or overtaken",
+                lost["attempt"]
+            ));
         }
         let tail = list("stderr_tail");
         if !tail.is_empty() {
