@@ -86,6 +86,16 @@ pub fn say_paths() -> PathEvents {
     events
 }
 
+/// The failure of standard output.
+pub fn cannot_print(cause: &io::Error) -> Failure {
+    let message = if cause.kind() == io::ErrorKind::BrokenPipe {
+        "standard output was closed by its reader".to_string()
+    } else {
+        format!("cannot write to standard output: {cause}")
+    };
+    Failure::new(Code::CannotWrite, message)
+}
+
 /// A channel that ends with the first interrupt.
 pub fn until_interrupted() -> Result<std::sync::mpsc::Receiver<()>, Failure> {
     let (sender, receiver) = std::sync::mpsc::channel();

@@ -194,9 +194,7 @@ pub fn monitor(args: &MonitorArgs) -> Result<(), Failure> {
 fn print(report: &Report, json: bool) -> Result<(), Failure> {
     let line = if json { crate::decode::report(report) } else { line(report) };
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .map_err(|cause| Failure::new(Code::CannotWrite, format!("cannot write to standard output: {cause}")))
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|cause| crate::process::cannot_print(&cause))
 }
 
 /// `element 0000000a: 1 Session, load 12.5 %, at host: 10.0.0.1:7, with registrar 00000001`

@@ -702,6 +702,24 @@ fn the_command_of_a_task_can_be_pasted_into_a_shell() {
 }
 
 #[test]
+fn the_list_of_jobs_is_as_wide_as_it_has_to_be_and_may_be_cut_off() {
+    let place = Place::new();
+    let long = "x".repeat(500);
+    assert_eq!(place.says(&["run", "--name", "j", "--", "true", &long, ":::", "1"]).code(), 0);
+    assert_eq!(place.says(&["run", "--name", "k", "--", "true", ":::", "1"]).code(), 0);
+    let text = place.says(&["job", "ls"]).text();
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines.iter().all(|line| line.chars().count() < 140 && !line.ends_with(' ')), "{text}");
+    assert!(lines[1].ends_with('…') && lines[2].ends_with("true"), "{text}");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = place.command(&["job", "ls"]);
+    let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("starts");
+    let right = "rsp: standard output was closed by its reader\n";
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(6), right));
+}
+
+#[test]
 fn a_journal_torn_anywhere_is_read_as_far_as_it_is_whole() {
     let place = Place::new();
     let said = place.says(&["run", "--name", "j", "--", "echo", "{}", ":::", "1", "2", "3", "4"]);

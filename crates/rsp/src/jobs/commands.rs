@@ -4,7 +4,7 @@ use super::book::{Book, values_of};
 use super::folder::{Folder, host};
 use crate::cli::JobCommand;
 use crate::exit::{Code, Failure};
-use crate::process::{self, say};
+use crate::process::{self, cannot_print, say};
 use crate::run::{Finished, arguments, document, template_of};
 use crate::template;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -21,6 +21,9 @@ use std::time::Duration;
 
 /// How long the client of a job may take to cancel it: a sync, and some words to its workers.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// Characters of a command in the list of jobs.
+const COMMAND_MAX: usize = 60;
 
 /// `rsp job …`.
 pub fn run(command: &JobCommand) -> Result<Code, Failure> {
@@ -109,15 +112,22 @@ fn list(as_json: bool) -> Result<Code, Failure> {
             format!("{}/{of}", state.over.len()),
             (state.unsuccessful.len() + state.failed.len()).to_string(),
             state.times.map_or(String::new(), |(first, _)| process::iso(first)),
-            template::display(&command),
+            shortened(&template::display(&command)),
         ]);
     }
     if rows > 0 {
-        print(&table.to_string())?;
+        print(&table.trim_fmt())?;
     } else if !as_json {
         say("there is no job yet; `rsp run` makes one");
     }
     Ok(code)
+}
+
+fn shortened(command: &str) -> String {
+    match command.char_indices().nth(COMMAND_MAX) {
+        Some((end, _)) => format!("{}…", &command[..end]),
+        None => command.to_owned(),
+    }
 }
 
 fn show(job: &str, as_json: bool) -> Result<Code, Failure> {
@@ -367,8 +377,4 @@ fn remove_all_of(folder: &Folder) -> Result<(), Failure> {
 
 pub fn print(text: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{text}").map_err(|cause| cannot_print(&cause))
-}
-
-fn cannot_print(cause: &io::Error) -> Failure {
-    Failure::new(Code::CannotWrite, format!("cannot write to standard output: {cause}"))
 }

@@ -1,10 +1,10 @@
 //! CalcApp on a machine: its statistics as a table, as JSON, and as RSPLIB's files.
 
 use super::cli::{ClientCalcapp, ServeArgs, ServeCalcapp, StatisticsFiles};
-use super::user::{Front, Plan, Turn, cannot_print};
+use super::user::{Front, Plan, Turn};
 use super::{element, pool, user};
 use crate::exit::{Code, Failure};
-use crate::process;
+use crate::process::{self, cannot_print};
 use comfy_table::Table;
 use rserpool::{Random, Time};
 use rserpool_compute::application::calcapp::{

@@ -3,10 +3,10 @@
 use super::cli::{
     ClientChargen, ClientLines, ClientListen, ClientPingpong, ServeArgs, ServeChargen, ServePingpong,
 };
-use super::user::{Front, Plan, Tell, Turn, cannot_print};
+use super::user::{Front, Plan, Tell, Turn};
 use super::{element, pool, user};
 use crate::exit::{Code, Failure};
-use crate::process::say;
+use crate::process::{cannot_print, say};
 use rserpool::Time;
 use rserpool_compute::application::pingpong::{self, PingPong, Pinger, PingerConfig, PingerEvent};
 use rserpool_compute::application::plain::{

@@ -12,7 +12,6 @@ use rserpool::user::{self, Event};
 use rserpool::{PoolHandle, PoolUser, Random, Time};
 use rserpool_compute::application::{Application, Client};
 use rserpool_net::{App, DoorAt, Events, Limits, events, route_address_to, take_until};
-use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -250,14 +249,4 @@ impl Watch<'_> {
             }
         })
     }
-}
-
-/// The failure of standard output.
-pub fn cannot_print(cause: &io::Error) -> Failure {
-    let message = if cause.kind() == io::ErrorKind::BrokenPipe {
-        "standard output was closed by its reader".to_string()
-    } else {
-        format!("cannot write to standard output: {cause}")
-    };
-    Failure::new(Code::CannotWrite, message)
 }

@@ -4,6 +4,7 @@ use super::{Desk, Stage};
 use crate::client;
 use crate::exit::{Code, Failure};
 use crate::jobs::disk::Outputs;
+use crate::process;
 use crate::run::print::{self, Finished};
 use rserpool::{ElementId, user};
 use rserpool_compute::durable::{DurableJob, Event};
@@ -234,12 +235,7 @@ impl Desk<'_> {
 
     pub(super) fn cannot_print(&self, cause: &std::io::Error) -> Failure {
         let then = if self.name.is_some() { "" } else { "; the tasks left over were cancelled" };
-        let message = if cause.kind() == std::io::ErrorKind::BrokenPipe {
-            format!("standard output was closed by its reader{then}")
-        } else {
-            format!("cannot write to standard output: {cause}{then}")
-        };
-        Failure::new(Code::CannotWrite, message)
+        process::cannot_print(cause).and(then)
     }
 }
 
