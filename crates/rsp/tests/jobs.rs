@@ -684,6 +684,22 @@ fn values_of_the_command_line_are_not_asked_for_once_more() {
 }
 
 #[test]
+fn the_rest_of_values_that_end_with_nul_is_cut_off_at_nul() {
+    let place = Place::new();
+    let mut command = place.command(&["run", "-0", "--name", "j", "--", "echo", "got", "{}"]);
+    command.stdin(Stdio::piped());
+    let mut client = Client::start(command);
+    let mut stdin = client.child.stdin.take().expect("piped");
+    stdin.write_all(b"one\0two\0").expect("it reads");
+    assert!(client.hears() && client.hears());
+    client.kill();
+    let said = place.says(&["resume", "j"]);
+    assert_eq!(said.code(), 7, "{}", said.stderr);
+    assert!(said.stderr.contains("tail -z -n +3 FILE | rsp resume j --stdin"), "{}", said.stderr);
+    assert!(place.says(&["explain", "j"]).text().contains("rsp resume j --stdin"));
+}
+
+#[test]
 fn the_command_of_a_task_can_be_pasted_into_a_shell() {
     let place = Place::new();
     let value = "it's $HOME `id` \"x\" \\ * ~ #\n&;";

@@ -193,11 +193,12 @@ fn what_is_left(args: &ResumeArgs, run: &RunArgs, owner: Ownership, book: Book) 
     } else if has_sources(run) || args.stdin {
         Rest::Values
     } else {
+        let tail = if run.null { "tail -z" } else { "tail" };
         let last = last_value(&book)?;
         say(match &last {
             Some((number, value)) => format!(
                 "the input of job '{name}' had not ended: the last value it has is number {number}, '{value}'; to go on \
-                 behind it: tail -n +{} FILE | rsp resume {name} --stdin",
+                 behind it: {tail} -n +{} FILE | rsp resume {name} --stdin",
                 number + 1
             ),
             None => format!(
