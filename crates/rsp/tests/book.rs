@@ -96,3 +96,18 @@ fn every_page_is_in_the_table_of_contents() {
         assert!(!is_page || summary.contains(&format!("({name})")), "{name} is not in SUMMARY.md");
     }
 }
+
+#[test]
+fn every_page_that_help_names_is_there() {
+    let options = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli");
+    let mut named = 0;
+    for file in std::fs::read_dir(options).expect("a folder") {
+        let text = std::fs::read_to_string(file.expect("a file").path()).expect("text");
+        for rest in text.split("docs/").skip(1) {
+            let page = rest.split(".md").next().unwrap_or_default();
+            assert!(docs().join(format!("{page}.md")).exists(), "docs/{page}.md is not there");
+            named += 1;
+        }
+    }
+    assert!(named > 5, "only {named} pages are named");
+}

@@ -140,7 +140,7 @@ pub struct WorkerArgs {
     #[arg(long)]
     pub allow_drain: bool,
 
-    /// How the pool chooses: LeastUsed, RoundRobin, Random, … (all workers of a pool alike; see docs/policies.md).
+    /// How the pool chooses: LeastUsed, RoundRobin, Random, … (all workers of a pool alike).
     #[arg(long, value_name = "POLICY", default_value = "LeastUsed")]
     pub policy: Policy,
 
