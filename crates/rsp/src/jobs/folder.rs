@@ -270,6 +270,15 @@ impl Folder {
         if self.has_begun() {
             return Err(io::Error::other("another process was faster"));
         }
+        let made = self.lay_out(matched);
+        if made.is_err() {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+        made.map(|(journal, outputs)| (ownership, journal, outputs))
+    }
+
+    /// The files of a new job: its journal, and its outputs.
+    fn lay_out(&self, matched: &[Vec<OsString>]) -> io::Result<(File, File)> {
         for left in [self.outputs(), self.journal(), self.each()] {
             match std::fs::remove_file(left) {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
@@ -295,7 +304,7 @@ impl Folder {
         if let Some(above) = self.path.parent() {
             File::open(above)?.sync_all()?;
         }
-        Ok((ownership, journal, outputs))
+        Ok((journal, outputs))
     }
 
     /// Becomes the owner, or tells who is.

@@ -80,7 +80,6 @@ impl Start {
             return Ok(start);
         }
         let folder = Folder::create(args.name.as_deref(), program)?;
-        start.unbegun = Unbegun(Some(folder.path.clone()));
         let cannot = |cause: io::Error| {
             let message = format!(
                 "cannot keep the job in {}: {cause}; set RSP_STATE_DIR to another folder, or use --no-journal",
@@ -89,6 +88,7 @@ impl Start {
             Failure::new(Code::CannotWrite, message)
         };
         let (owner, journal, file) = folder.begin(matched).map_err(cannot)?;
+        start.unbegun = Unbegun(Some(folder.path.clone()));
         let _ = start.outputs.set(file);
         start.about = About {
             words: std::env::args_os().collect(),
