@@ -5,7 +5,7 @@ use crate::process::{PARENT, say};
 use rustix::process::{Pid, Signal};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -60,6 +60,11 @@ impl Server {
     /// Its process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.process)
+    }
+
+    /// How it ended; `None`: it did not.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().ok().flatten()
     }
 
     /// Sends it a signal. One that is gone already is no trouble.

@@ -193,6 +193,30 @@ fn a_script_that_does_not_say_whose_it_is_is_the_shells() {
 }
 
 #[test]
+fn a_private_pool_outlives_a_task_that_ends_its_workers() {
+    let folder = tempfile::tempdir().expect("room");
+    let poison = r#"
+        [ $1 = poison ] || { echo $1; exit; }
+        above=$$
+        until tr '\0' ' ' </proc/$above/cmdline | grep -q ' worker '; do
+            above=$(sed 's/.*) . //; s/ .*//' /proc/$above/stat)
+        done
+        kill -9 $above
+        exec sleep 60
+    "#;
+    script(folder.path(), "task", &format!("#!/bin/sh{poison}"));
+    let said = run_in(folder.path(), &["run", "--", "./task", "{}", ":::", "poison", "1", "2", "3"]);
+    assert_eq!(
+        (said.code(), said.sorted()),
+        (1, ["1", "2", "3"].map(str::to_owned).to_vec()),
+        "{}",
+        said.stderr
+    );
+    let why = "task 1 (./task poison): 5 workers died or hung while it was running";
+    assert!(said.stderr.contains(why), "{}", said.stderr);
+}
+
+#[test]
 fn a_reader_that_pauses_costs_no_worker_its_good_name() {
     let folder = tempfile::tempdir().expect("room");
     let begun = folder.path().join("begun");

@@ -9,6 +9,10 @@ use crate::resources::Resources;
 use rserpool::user::{FailoverCause, SessionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long word of its beginning may take from a task that ends its worker. The word leaves within milliseconds.
+const SILENT_MAX: Duration = Duration::from_secs(1);
 
 impl Job {
     /// The session lost its worker and looks for another one. Its tasks wait for a slot again, except those that can
@@ -106,17 +110,23 @@ impl Job {
         }
     }
 
-    /// Takes all tasks from a lane. Only those that were running are charged (J8), and only if the worker died or hung. Had
-    /// it not said of any that it runs and yet was lost, the oldest may have killed it before it could say so; it may just
-    /// as well never have arrived, so this is a suspicion, counted apart.
+    /// Takes all tasks from a lane. Only those that were running are charged (J8), and only if the worker died or hung. If it
+    /// died without a word of any that it runs, soon after it got them, the oldest may have killed it before it could say so;
+    /// it may just as well never have arrived, so this is a suspicion, counted apart. One that waits there for long, for a
+    /// slot that others have or for its items, has not begun.
     fn reclaim(&mut self, session: SessionId, cause: FailoverCause, checkpoints: &BTreeMap<Attempt, Kept>) {
         self.offers.retain(|_, (at, _)| *at != session);
         let Some(lane) = self.lanes.get_mut(&session) else { return };
         let mut assigned: Vec<_> = std::mem::take(&mut lane.assigned).into_iter().collect();
         assigned.sort_by_key(|(_, assigned)| std::cmp::Reverse(assigned.order));
         let died = matches!(cause, FailoverCause::Lost | FailoverCause::Hung);
-        let silent = died && assigned.iter().all(|(_, assigned)| !assigned.started);
-        let oldest = assigned.last().map(|(task, _)| *task).filter(|_| silent);
+        let silent = cause == FailoverCause::Lost
+            && lane.transfers.is_empty()
+            && assigned.iter().all(|(_, assigned)| !assigned.started);
+        let soon = |(task, assigned): &(TaskId, Assigned)| {
+            (silent && self.now.since(assigned.since) < SILENT_MAX).then_some(*task)
+        };
+        let oldest = assigned.last().and_then(soon);
         for (id, assigned) in assigned {
             if assigned.cancelled {
                 continue;

@@ -833,6 +833,20 @@ fn a_task_that_kills_its_worker_before_it_can_say_so_is_charged() {
 }
 
 #[test]
+fn a_task_that_waits_for_a_slot_of_others_is_not_charged_with_the_end_of_its_worker() {
+    let mut world = World::with(27, |config| config.deaths_max = 1);
+    world.worker(1);
+    world.run_until(10);
+    world.occupy(0, 1, 60_000);
+    world.submit(0, &echo("x"));
+    world.run_until(5_000);
+    world.kill(0);
+    world.worker(1);
+    world.run_to_the_end();
+    assert_eq!((world.results.len(), world.failed.len()), (1, 0), "{:?}", world.failed);
+}
+
+#[test]
 fn work_that_is_held_is_bounded_in_octets() {
     let mut world = World::with(26, |config| config.octets_max = 1000);
     world.submit(0, &Work::Echo(vec![0; 5000]));
