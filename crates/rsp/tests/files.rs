@@ -232,6 +232,62 @@ fn an_environment_is_a_tree_with_programs_and_links_and_crosses_once() {
     }
 }
 
+fn program(folder: &Path, name: &str, content: &str) {
+    write(folder, name, content);
+    std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o755)).expect("ours");
+}
+
+#[test]
+fn a_task_that_changes_a_shared_folder_harms_no_later_one() {
+    let pool = Pool::of(1, &[]);
+    let at = folder();
+    program(at.path(), "env/bin/tool", "#!/bin/sh\necho v1\n");
+    write(at.path(), "common/x", "v1\n");
+    let poison = "tool; cat common/x; [ $0 = 2 ] || exit 0
+        chmod +w $RSP_ENV/bin/tool common/x
+        echo 'echo v2' > $RSP_ENV/bin/tool; echo v2 > common/x; touch common/y";
+    let words = ["--env", "env", "--input", "common", "-k", "--", "sh", "-c"];
+    for _ in 0..2 {
+        let said = pool.run(at.path(), &[&words[..], &[poison, "{}", ":::", "1", "2", "3"]].concat());
+        assert_eq!((said.code(), said.text()), (0, "v1\n".repeat(6)), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn tasks_that_all_leave_something_in_a_shared_folder_are_not_held_up() {
+    let pool = Pool::of(1, &[]);
+    let at = folder();
+    write(at.path(), "env/module", "x\n");
+    let litter = "ls $RSP_ENV; cat $RSP_ENV/module; mkdir -p $RSP_ENV/cache; echo > $RSP_ENV/cache/$0
+        echo y > $RSP_ENV/new; mv -f $RSP_ENV/new $RSP_ENV/module";
+    let mut words = vec!["--env", "env", "--", "sh", "-c", litter, "{}", ":::"];
+    words.extend(["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    let said = pool.run(at.path(), &words);
+    assert_eq!((said.code(), said.text()), (0, "module\nx\n".repeat(9)), "{}", said.stderr);
+}
+
+#[test]
+fn a_shared_folder_that_is_fetched_anew_stays_with_the_tasks_that_use_it() {
+    let registrar = Server::registrar(&[]);
+    let address = registrar.asap().to_string();
+    let _worker = Server::start(["worker", "--registrar", &address, "--slots", "2"]);
+    let pool = Pool { registrar, workers: vec![] };
+    let at = folder();
+    program(at.path(), "env/bin/tool", "#!/bin/sh\necho v1\n");
+    // The first task is under way while the second one spoils the folder and the third one has it fetched anew.
+    let go = at.path().join("go");
+    let words = "case $0 in
+        1) until [ -e $1 ]; do sleep 0.05; done;;
+        2) chmod +w $RSP_ENV/bin/tool; echo > $RSP_ENV/bin/tool; exit;;
+        3) touch $1;;
+        esac
+        tool";
+    let mut command = pool.command(at.path(), &["--env", "env", "-k", "--", "sh", "-c", words, "{}"]);
+    command.arg(&go).args([":::", "1", "2", "3"]);
+    let said = finish(command, b"");
+    assert_eq!((said.code(), said.text().as_str()), (0, "v1\nv1\n"), "{}", said.stderr);
+}
+
 #[test]
 fn an_input_that_changed_after_it_was_described_is_told() {
     let at = folder();

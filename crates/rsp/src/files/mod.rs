@@ -10,7 +10,7 @@ pub mod names;
 mod pack;
 pub mod picks;
 
-pub use pack::{For, Packer, Unpacker, copy, scan};
+pub use pack::{For, Packer, Unpacker, copy, is_whole, scan, spares, stored};
 
 use rserpool_compute::{Digest, Form, Item};
 use sha2::{Digest as _, Sha256};

@@ -4,13 +4,14 @@ use super::{PORTION, Stamp, digest, stamp_into};
 use rserpool_compute::Digest;
 use rserpool_compute::tree::{self, Entry, HEAD, Kind, List};
 use sha2::{Digest as _, Sha256};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// What is in a folder.
 pub struct Scanned {
@@ -133,10 +134,111 @@ impl Read for Packer {
     }
 }
 
+/// The time of every file that is for reading: who writes to one all the same changes it.
+pub fn stored() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1)
+}
+
+/// Whether a tree that was unpacked for reading is what this list says, if need be again: what somebody added to it is
+/// removed, what was removed or replaced comes from its [`spares`]. Only what was written to has no other copy.
+pub fn is_whole(top: &Path, list: &List, spares: &Path) -> io::Result<bool> {
+    let mut missing: BTreeSet<usize> = (0..list.entries().len()).collect();
+    look_after(top, &[], list.entries(), &mut missing)?;
+    // Folders come before what is in them.
+    for place in missing {
+        let entry = &list.entries()[place];
+        let path = top.join(OsStr::from_bytes(&entry.name));
+        match &entry.kind {
+            Kind::Folder => DirBuilder::new().mode(0o755).create(path)?,
+            Kind::Link { target } => std::os::unix::fs::symlink(OsStr::from_bytes(target), path)?,
+            Kind::File { .. } => {
+                let spare = spares.join(place.to_string());
+                if !is_as_listed(&spare, &spare.symlink_metadata()?, &entry.kind)? {
+                    return Ok(false);
+                }
+                // In one step: other tasks may be using it.
+                let new = spares.join("new");
+                let _ = std::fs::remove_file(&new);
+                std::fs::hard_link(spare, &new)?;
+                std::fs::rename(new, path)?;
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Second names of the files in a tree, by their place in its list: they outlive the first ones, and take no room.
+pub fn spares(top: &Path, list: &List, spares: &Path) -> io::Result<()> {
+    std::fs::create_dir(spares)?;
+    for (place, entry) in list.entries().iter().enumerate() {
+        if matches!(entry.kind, Kind::File { .. }) {
+            std::fs::hard_link(top.join(OsStr::from_bytes(&entry.name)), spares.join(place.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what is not as listed, files with the name of one excepted, and strikes what is from the missing ones.
+fn look_after(
+    folder: &Path,
+    below: &[u8],
+    entries: &[Entry],
+    missing: &mut BTreeSet<usize>,
+) -> io::Result<()> {
+    for one in std::fs::read_dir(folder)? {
+        let one = one?;
+        let path = one.path();
+        let mut name = below.to_vec();
+        name.extend(one.file_name().as_bytes());
+        let metadata = match one.metadata() {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue, // a task tidies up behind itself
+            metadata => metadata?,
+        };
+        let listed = entries.binary_search_by(|entry| entry.name.cmp(&name)).ok();
+        if let Some(place) = listed
+            && is_as_listed(&path, &metadata, &entries[place].kind)?
+        {
+            missing.remove(&place);
+            if metadata.is_dir() {
+                name.push(b'/');
+                look_after(&path, &name, entries, missing)?;
+            }
+            continue;
+        }
+        if listed.is_some_and(|place| matches!(entries[place].kind, Kind::File { .. })) && metadata.is_file()
+        {
+            continue; // of some use until there is a better one
+        }
+        let removed = match metadata.is_dir() {
+            true => std::fs::remove_dir_all(&path),
+            false => std::fs::remove_file(&path),
+        };
+        removed.or_else(|cause| if cause.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(cause) })?;
+    }
+    Ok(())
+}
+
+fn is_as_listed(path: &Path, metadata: &Metadata, kind: &Kind) -> io::Result<bool> {
+    let mode = metadata.permissions().mode();
+    Ok(match kind {
+        Kind::Folder => metadata.is_dir(),
+        Kind::File { size, executable } => {
+            metadata.is_file()
+                && metadata.len() == *size
+                && metadata.modified()? == stored()
+                && mode & 0o400 != 0
+                && (mode & 0o111 != 0) == *executable
+        }
+        Kind::Link { target } => {
+            metadata.is_symlink() && std::fs::read_link(path)?.as_os_str().as_bytes() == target
+        }
+    })
+}
+
 /// What is unpacked is for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum For {
-    /// A worker's cache: nobody writes to it.
+    /// A worker's cache: nobody writes to it. Its files have the time [`stored`].
     Reading,
     /// Its owner. Each file reaches the disk.
     Keeping,
@@ -221,8 +323,9 @@ impl Unpacker {
                 if *left > 0 {
                     return Ok(());
                 }
-                if self.purpose == For::Keeping {
-                    file.sync_all()?;
+                match self.purpose {
+                    For::Reading => file.set_modified(stored())?,
+                    For::Keeping => file.sync_all()?,
                 }
                 self.open = None;
             }

@@ -13,7 +13,7 @@
 //! that watched a folder takes the kernel some 10 ms.
 
 use super::programs::Orders;
-use super::store::{READ_AT_ONCE, Shelf, describe};
+use super::store::{READ_AT_ONCE, Shelf, Taken, describe};
 use crate::process::say;
 use rserpool_compute::Item;
 use rserpool_compute::cookie::Checkpoint;
@@ -64,6 +64,8 @@ struct State {
     saving: Option<(File, u64)>,
     /// Files to remove with it.
     names: Vec<PathBuf>,
+    /// What it goes on from, if that is in the cache.
+    restored: Option<Taken>,
     /// It was said that they are too large.
     complained: bool,
 }
@@ -117,7 +119,12 @@ impl Checkpoints {
         let known = self.runs.entry(run).or_insert_with(State::new);
         match state.as_deref().and_then(Checkpoint::parse) {
             None => Ok(None),
-            Some(Checkpoint::Kept(item)) => shelf.take(&item).map(Some).map_err(io::Error::other),
+            Some(Checkpoint::Kept(item)) => {
+                let taken = shelf.take(&item).map_err(io::Error::other)?;
+                let path = taken.to_path_buf();
+                known.restored = Some(taken);
+                Ok(Some(path))
+            }
             Some(Checkpoint::Inline(octets)) => {
                 let path = self.folder.join(format!("{}.restore", run.0));
                 known.names.push(path.clone());
@@ -270,6 +277,7 @@ impl State {
             again: false,
             saving: None,
             names: Vec::new(),
+            restored: None,
             complained: false,
         }
     }

@@ -4,7 +4,7 @@
 use super::checkpoints::Checkpoints;
 use super::crew::Tell;
 use super::gather::Gathering;
-use super::store::{Shelf, copy};
+use super::store::{Shelf, Taken, copy};
 use crate::keeper::{Keeper, Order, Outcome, next_outcome, output_pipe};
 use rserpool_compute::service::{Fact, RunId};
 use rserpool_compute::{Attempt, Command, Item, JobId, Pick, Status, Stream};
@@ -119,6 +119,8 @@ struct Program {
     outcome: Option<Outcome>,
     /// Its own folder, to be removed.
     folder: Option<PathBuf>,
+    /// What it uses of the cache.
+    _uses: Vec<Taken>,
     /// Files it has to leave, and the folder where.
     collect: (PathBuf, Vec<Pick>),
     /// It left them, and they are being told.
@@ -320,6 +322,7 @@ impl Programs {
             ("RSP_TASK".into(), attempt.task.to_string().into()),
             ("RSP_ATTEMPT".into(), attempt.number.to_string().into()),
         ]);
+        let mut uses = Vec::new();
         if folder.is_some() {
             for (name, content) in &command.files {
                 std::fs::write(place(&directory, name).map_err(cannot)?, content).map_err(cannot)?;
@@ -329,9 +332,10 @@ impl Programs {
                 let to = place(&directory, &placed.name).map_err(cannot)?;
                 let laid = match placed.own {
                     true => copy(&from, &to, placed.executable),
-                    false => std::os::unix::fs::symlink(from, to),
+                    false => std::os::unix::fs::symlink(&*from, to),
                 };
                 laid.map_err(cannot)?;
+                uses.push(from);
             }
             // A program need not make the folders its outputs are in.
             for pick in &command.collect {
@@ -351,7 +355,8 @@ impl Programs {
                 }
                 variables.push(("PATH".into(), path));
             }
-            variables.push(("RSP_ENV".into(), top.into()));
+            variables.push(("RSP_ENV".into(), top.as_os_str().to_owned()));
+            uses.push(top);
         }
         let restore = self.checkpoints.prepare(run, checkpoint, &self.shelf).map_err(cannot)?;
         variables.push(("RSP_CHECKPOINT".into(), self.checkpoints.path(run).into()));
@@ -361,15 +366,15 @@ impl Programs {
         let (stderr, their_stderr) = output_pipe().map_err(cannot)?;
         let outputs = [Some(File::from(stdout)), Some(File::from(stderr))];
         let collect = (directory.clone(), command.collect);
-        let program =
-            Program { outputs, window: window.into(), outcome: None, folder, collect, gathering: None };
+        let (window, outcome, gathering) = (window.into(), None, None);
+        let program = Program { outputs, window, outcome, folder, _uses: uses, collect, gathering };
         let (memory_max, nice) = (command.memory_max, command.nice);
         let order = Order { id: run.0, directory, arguments, variables, memory_max, nice };
         Ok((order, program, [their_stdout, their_stderr]))
     }
 
     /// Where an item is. If it is not as it should be, the service learns that it has to be fetched again.
-    fn take(&self, item: &Item, facts: &mut Vec<Fact>) -> Result<PathBuf, String> {
+    fn take(&self, item: &Item, facts: &mut Vec<Fact>) -> Result<Taken, String> {
         self.shelf.take(item).inspect_err(|why| facts.push(Fact::NotStored { item: *item, why: why.clone() }))
     }
 

@@ -5,28 +5,37 @@
 //!   CACHE/lock                          held by the one process the folder belongs to
 //!   CACHE/DIGEST-SIZE-f/data            a file, for reading
 //!   CACHE/DIGEST-SIZE-t/data/…          a tree
+//!   CACHE/DIGEST-SIZE-t/list            what is in it
+//!   CACHE/DIGEST-SIZE-t/spares/N        its files once more, should they be removed there
 //!   CACHE/new-N/data                    what is on its way: renamed when it is complete, right and on the disk
 //! ```
 //!
 //! Whoever is killed in between leaves a `new-N` behind, which the next life removes. The folder's time is that of its
-//! last use; that of a file is a constant, so a task that changed one all the same is found out.
+//! last use; that of a file, in a tree too, is a constant, so a task that wrote to one all the same is found out. It is
+//! fetched anew then, and replaced in one step: other tasks may be using what is still good of it.
 
 use super::crew::Tell;
-use crate::files::{For, PORTION, Unpacker, digest};
+use crate::files::{For, PORTION, Unpacker, digest, is_whole, spares, stored};
 use rserpool_compute::service::Fact;
+use rserpool_compute::tree::List;
 use rserpool_compute::{Digest, Form, Item};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 enum Asked {
     Store(Item, Vec<u8>),
     Evict(Item),
+    /// Nobody uses this any more, which was to go.
+    Unused(Item),
 }
 
 /// The way to the thread that writes.
@@ -47,7 +56,50 @@ impl Orders {
 
 /// Where items are. Cheap to copy; says nothing about whether they are there.
 #[derive(Clone, Debug)]
-pub struct Shelf(PathBuf);
+pub struct Shelf {
+    folder: PathBuf,
+    uses: Arc<Mutex<Uses>>,
+    asked: Sender<Asked>,
+}
+
+/// Who needs what to stay where it is.
+#[derive(Debug, Default)]
+struct Uses {
+    users: BTreeMap<Item, u32>,
+    /// Forgotten, but still in use.
+    left: BTreeSet<Item>,
+}
+
+/// An item in use, by its path: it stays there until this is dropped, unless the same comes anew.
+#[derive(Debug)]
+pub struct Taken {
+    path: PathBuf,
+    item: Item,
+    shelf: Shelf,
+}
+
+impl Deref for Taken {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut uses = self.shelf.uses();
+        let users = uses.users.get_mut(&self.item).expect("counted when it was taken");
+        *users -= 1;
+        if *users == 0 {
+            uses.users.remove(&self.item);
+            if uses.left.contains(&self.item) {
+                // The thread that removes it may be gone with the process.
+                let _ = self.shelf.asked.send(Asked::Unused(self.item));
+            }
+        }
+    }
+}
 
 impl Shelf {
     fn folder(&self, item: &Item) -> PathBuf {
@@ -55,17 +107,26 @@ impl Shelf {
             Form::File => 'f',
             Form::Tree => 't',
         };
-        self.0.join(format!("{}-{}-{form}", item.digest, item.size))
+        self.folder.join(format!("{}-{}-{form}", item.digest, item.size))
+    }
+
+    fn uses(&self) -> MutexGuard<'_, Uses> {
+        // The values stay whole whatever a panicking thread did.
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file, or the top of the tree. Notes that it is used now. Fails, for people, if it is not as it was stored.
-    pub fn take(&self, item: &Item) -> Result<PathBuf, String> {
+    pub fn take(&self, item: &Item) -> Result<Taken, String> {
         let folder = self.folder(item);
         let path = folder.join("data");
         let cannot = |cause: io::Error| format!("the worker's cache lost a file: {cause}");
         let metadata = path.symlink_metadata().map_err(cannot)?;
         let whole = match item.form {
-            Form::Tree => metadata.is_dir(),
+            Form::Tree => {
+                let list = std::fs::read(folder.join("list")).map_err(cannot)?;
+                let list = List::parse(&list).map_err(|error| cannot(io::Error::other(error.to_string())))?;
+                metadata.is_dir() && is_whole(&path, &list, &folder.join("spares")).map_err(cannot)?
+            }
             Form::File => {
                 metadata.len() == item.size && metadata.modified().is_ok_and(|time| time == stored())
             }
@@ -75,18 +136,14 @@ impl Shelf {
         }
         // Only the order of eviction in the next life hangs on it.
         let _ = File::open(folder).and_then(|folder| folder.set_modified(SystemTime::now()));
-        Ok(path)
+        *self.uses().users.entry(*item).or_default() += 1;
+        Ok(Taken { path, item: *item, shelf: self.clone() })
     }
-}
-
-/// The time of every file in a cache.
-fn stored() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1)
 }
 
 /// The cache, before it begins.
 pub struct Store {
-    folder: PathBuf,
+    shelf: Shelf,
     asked: Receiver<Asked>,
     coming: BTreeMap<Item, Coming>,
     /// Could not be kept: what is still on its way is ignored until the service knows.
@@ -135,24 +192,29 @@ impl Store {
         let items = here.into_iter().map(|(_, item)| item).collect();
         let (sender, asked) = mpsc::channel();
         let (coming, failed) = (BTreeMap::new(), BTreeSet::new());
-        let store = Self { folder: folder.clone(), asked, coming, failed, numbers: 0, _lock: lock };
-        Ok((Orders(sender), Shelf(folder), store, items))
+        let shelf = Shelf { folder, uses: Arc::default(), asked: sender.clone() };
+        let store = Self { shelf: shelf.clone(), asked, coming, failed, numbers: 0, _lock: lock };
+        Ok((Orders(sender), shelf, store, items))
     }
 
     /// Begins, in a thread of its own: a slow disk holds up nobody but those who need it.
     pub fn begin(mut self, tell: Tell) -> io::Result<()> {
         std::thread::Builder::new().name("cache".into()).spawn(move || {
             while let Ok(asked) = self.asked.recv() {
-                let fact = match asked {
-                    Asked::Store(item, octets) => self.store(item, &octets),
-                    Asked::Evict(item) => self.evict(item),
-                };
-                if fact.is_some_and(|fact| !tell(vec![fact])) {
+                if self.obey(asked).is_some_and(|fact| !tell(vec![fact])) {
                     return;
                 }
             }
         })?;
         Ok(())
+    }
+
+    fn obey(&mut self, asked: Asked) -> Option<Fact> {
+        match asked {
+            Asked::Store(item, octets) => self.store(item, &octets),
+            Asked::Evict(item) => self.evict(item),
+            Asked::Unused(item) => self.unused(item),
+        }
     }
 
     fn store(&mut self, item: Item, octets: &[u8]) -> Option<Fact> {
@@ -174,7 +236,7 @@ impl Store {
     fn write(&mut self, item: Item, octets: &[u8]) -> io::Result<bool> {
         if !self.coming.contains_key(&item) {
             self.numbers += 1;
-            let folder = self.folder.join(format!("new-{}", self.numbers));
+            let folder = self.shelf.folder.join(format!("new-{}", self.numbers));
             std::fs::create_dir(&folder)?;
             let data = folder.join("data");
             let sink = match item.form {
@@ -215,7 +277,10 @@ impl Store {
                 digest(sum)
             }
             Sink::Tree(unpacker) => {
-                let digest = unpacker.finish()?.1;
+                let (list, digest) = unpacker.finish()?;
+                std::fs::write(folder.join("list"), list.emit())?;
+                // A file system may not know second names: then what was removed is fetched anew.
+                let _ = spares(&folder.join("data"), &list, &folder.join("spares"));
                 rustix::fs::syncfs(File::open(folder)?)?;
                 digest
             }
@@ -223,16 +288,32 @@ impl Store {
         if found != item.digest {
             return Err(io::Error::other("it did not arrive as it was sent (its digest differs)"));
         }
-        let place = Shelf(self.folder.clone()).folder(&item);
-        remove(&place);
-        std::fs::rename(folder, place)?;
-        File::open(&self.folder)?.sync_all()
+        let place = self.shelf.folder(&item);
+        // Whoever still uses what was changed finds something at any moment.
+        if renameat_with(CWD, folder, CWD, &place, RenameFlags::EXCHANGE).is_ok() {
+            remove(folder);
+        } else {
+            remove(&place);
+            std::fs::rename(folder, place)?;
+        }
+        self.shelf.uses().left.remove(&item);
+        File::open(&self.shelf.folder)?.sync_all()
     }
 
     fn evict(&mut self, item: Item) -> Option<Fact> {
         self.failed.remove(&item);
         self.drop_coming(item);
-        remove(&Shelf(self.folder.clone()).folder(&item));
+        self.shelf.uses().left.insert(item);
+        self.unused(item)
+    }
+
+    /// Removes what was forgotten, as soon as nobody uses it.
+    fn unused(&mut self, item: Item) -> Option<Fact> {
+        let mut uses = self.shelf.uses();
+        if !uses.users.contains_key(&item) && uses.left.remove(&item) {
+            drop(uses);
+            remove(&self.shelf.folder(&item));
+        }
         None
     }
 
@@ -305,7 +386,7 @@ mod tests {
         assert_eq!(store.store(a, b"hello "), Some(Fact::Stored { item: a, octets: 6 }));
         assert!(shelf.take(&a).is_err());
         assert_eq!(store.store(a, b"world"), Some(Fact::Arrived { item: a }));
-        assert_eq!(std::fs::read(shelf.take(&a).expect("there")).expect("readable"), b"hello world");
+        assert_eq!(std::fs::read(&*shelf.take(&a).expect("there")).expect("readable"), b"hello world");
         assert_eq!(store.store(b, b"oth"), Some(Fact::Stored { item: b, octets: 3 }));
         drop(store); // as if killed: what was on its way is nothing
         let (_, shelf, _store, here) = Store::open(folder.path()).expect("free again");
@@ -336,9 +417,132 @@ mod tests {
         let a = item(b"hello");
         store.store(a, b"hello");
         let path = shelf.take(&a).expect("there");
-        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("ours");
-        std::fs::write(&path, "jello").expect("room");
+        std::fs::set_permissions(&*path, Permissions::from_mode(0o644)).expect("ours");
+        std::fs::write(&*path, "jello").expect("room");
         assert!(shelf.take(&a).is_err());
+    }
+
+    /// A folder with a program, a file and an empty folder, in the cache.
+    fn a_tree(store: &mut Store) -> Item {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(folder.path().join("bin")).expect("room");
+        std::fs::create_dir_all(folder.path().join("empty")).expect("room");
+        std::fs::write(folder.path().join("bin/tool"), "v1").expect("room");
+        std::fs::set_permissions(folder.path().join("bin/tool"), Permissions::from_mode(0o755))
+            .expect("ours");
+        std::fs::write(folder.path().join("data"), "abc").expect("room");
+        std::os::unix::fs::symlink("data", folder.path().join("link")).expect("room");
+        keep(store, folder.path())
+    }
+
+    fn keep(store: &mut Store, folder: &Path) -> Item {
+        let (item, _) = crate::files::describe(folder).expect("readable");
+        let mut octets = Vec::new();
+        let scanned = crate::files::scan(folder).expect("legal");
+        io::Read::read_to_end(&mut scanned.packer(folder), &mut octets).expect("readable");
+        assert_eq!(store.store(item, &octets), Some(Fact::Arrived { item }));
+        item
+    }
+
+    #[test]
+    fn a_tree_in_which_a_task_wrote_to_something_is_found_out() {
+        type Change = fn(&Path) -> io::Result<()>;
+        let changes: [(&str, Change); 3] = [
+            ("written", |top| {
+                std::fs::set_permissions(top.join("data"), Permissions::from_mode(0o644))?;
+                std::fs::write(top.join("data"), "xyz")
+            }),
+            ("longer", |top| {
+                std::fs::set_permissions(top.join("data"), Permissions::from_mode(0o644))?;
+                std::fs::write(top.join("data"), "abcd")?;
+                File::options().write(true).open(top.join("data"))?.set_modified(stored())
+            }),
+            ("no program any more", |top| {
+                std::fs::set_permissions(top.join("bin/tool"), Permissions::from_mode(0o444))
+            }),
+        ];
+        let folder = tempfile::tempdir().expect("a folder");
+        let (_, mut shelf, mut store, _) = Store::open(folder.path()).expect("free");
+        for (what, change) in changes {
+            let tree = a_tree(&mut store);
+            change(&shelf.take(&tree).expect("whole")).expect("ours");
+            assert!(shelf.take(&tree).is_err(), "{what}");
+            // Nor does it become right by a new life.
+            drop(store);
+            let (_, again, next, here) = Store::open(folder.path()).expect("free again");
+            assert_eq!(here, [tree]);
+            assert!(again.take(&tree).is_err(), "{what}, in the next life");
+            (shelf, store) = (again, next);
+            store.evict(tree);
+        }
+        let tree = a_tree(&mut store);
+        assert!(shelf.take(&tree).is_ok(), "it came anew");
+    }
+
+    #[test]
+    fn what_a_task_added_to_a_tree_replaced_or_removed_is_as_before_when_the_tree_is_needed_next() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (_, shelf, mut store, _) = Store::open(folder.path()).expect("free");
+        let tree = a_tree(&mut store);
+        let top = shelf.take(&tree).expect("whole");
+        let changes: [&dyn Fn() -> io::Result<()>; 8] = [
+            &|| std::fs::write(top.join("bin/ls"), "poison"),
+            &|| std::fs::create_dir_all(top.join("empty/cache/deep")),
+            &|| std::os::unix::fs::symlink("/etc", top.join("etc")),
+            &|| {
+                std::fs::write(top.join("new"), "v2")
+                    .and_then(|()| std::fs::rename(top.join("new"), top.join("bin/tool")))
+            },
+            &|| std::fs::remove_file(top.join("data")),
+            &|| std::fs::remove_file(top.join("data")).and_then(|()| std::fs::create_dir(top.join("data"))),
+            &|| {
+                std::fs::remove_file(top.join("link"))
+                    .and_then(|()| std::os::unix::fs::symlink("bin", top.join("link")))
+            },
+            &|| {
+                std::fs::read_dir(&*top)?.flatten().try_for_each(|one| match one.file_type()?.is_dir() {
+                    true => std::fs::remove_dir_all(one.path()),
+                    false => std::fs::remove_file(one.path()),
+                })
+            },
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            change().expect("ours");
+            let top = shelf.take(&tree).expect("it is as it was sent again");
+            assert_eq!(crate::files::describe(&top).expect("readable").0, tree, "change {number}");
+        }
+        assert!(Path::new("/etc").is_dir());
+    }
+
+    #[test]
+    fn what_is_in_use_stays_until_it_is_not_or_comes_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (_, shelf, mut store, _) = Store::open(folder.path()).expect("free");
+        let tree = a_tree(&mut store);
+        let (one, other) = (shelf.take(&tree).expect("whole"), shelf.take(&tree).expect("whole"));
+        store.evict(tree);
+        drop(one);
+        assert!(store.asked.try_recv().is_err() && other.join("bin/tool").is_file(), "the other one uses it");
+        let path = other.to_path_buf();
+        drop(other);
+        let asked = store.asked.try_recv().expect("it may go now");
+        store.obey(asked);
+        assert!(!path.exists());
+
+        let tree = a_tree(&mut store);
+        let user = shelf.take(&tree).expect("whole");
+        std::fs::set_permissions(user.join("data"), Permissions::from_mode(0o644)).expect("ours");
+        std::fs::write(user.join("data"), "xyz").expect("room");
+        assert!(shelf.take(&tree).is_err());
+        store.evict(tree);
+        assert!(user.join("bin/tool").is_file() && user.join("data").is_file(), "better than nothing");
+        assert_eq!(a_tree(&mut store), tree);
+        assert_eq!(std::fs::read(user.join("data")).expect("at the same place"), b"abc");
+        drop(user);
+        assert!(store.asked.try_recv().is_err(), "what came anew stays");
+        assert!(shelf.take(&tree).is_ok());
+        let left = std::fs::read_dir(folder.path()).expect("there").count();
+        assert_eq!(left, 2, "the item and the lock");
     }
 
     #[test]
