@@ -185,6 +185,28 @@ fn a_client_killed_amid_the_files_of_a_task_leaves_no_slot_taken() {
 }
 
 #[test]
+fn files_that_cannot_be_sent_to_their_end_are_an_error_of_their_task_and_of_no_other() {
+    let registrar = Server::registrar(&[]);
+    let at = folder();
+    let _worker = worker(&registrar, &at.path().join("cache"), &[]);
+    // The file of the second task is longer than its time.
+    let words = ["--timeout", "1", "--out", "out", "--output", "x", "-k", "--", "sh", "-c"];
+    let script = "[ $0 = 2 ] && exec truncate -s 1T x; echo $0 > x";
+    let said = finish(
+        run_at(&registrar, at.path(), &[&words[..], &[script, "{}", ":::", "1", "2", "3"]].concat()),
+        b"",
+    );
+    assert_eq!(said.code(), 1, "{}", said.stderr);
+    let mut left: Vec<_> = std::fs::read_dir(at.path().join("out"))
+        .expect("there")
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["1", "3"], "{}", said.stderr);
+}
+
+#[test]
 fn a_full_disk_at_a_worker_sends_its_tasks_elsewhere_and_is_the_reason_if_there_is_no_other() {
     let registrar = Server::registrar(&[]);
     let at = folder();

@@ -49,6 +49,8 @@ pub enum Event {
     Keep {
         /// Which execution.
         attempt: Attempt,
+        /// It ended well. Else its streams may break off anywhere: nobody sends the rest of them.
+        success: bool,
     },
     /// The task is over, and its result is in the journal. Told once per task and life, in the order of the journal.
     Accepted(Box<Accepted>),

@@ -602,8 +602,9 @@ impl DurableJob {
             (accepted.status, accepted.output) = (crate::Status::Incomplete(why), journal::Output::default());
         }
         if elsewhere {
+            let success = accepted.status.is_success();
             self.keeping.insert(attempt, accepted);
-            self.tell(Event::Keep { attempt });
+            self.tell(Event::Keep { attempt, success });
         } else {
             self.accept(accepted);
         }

@@ -94,7 +94,14 @@ pub struct Packer {
     top: PathBuf,
     list: io::Cursor<Vec<u8>>,
     files: VecDeque<(Vec<u8>, u64)>,
-    open: Option<(File, u64)>,
+    open: Option<Opened>,
+}
+
+/// A file that is being read.
+struct Opened {
+    name: Vec<u8>,
+    file: File,
+    left: u64,
 }
 
 impl Packer {
@@ -116,11 +123,11 @@ impl Read for Packer {
             return Ok(count);
         }
         loop {
-            if let Some((file, left)) = &mut self.open {
+            if let Some(Opened { name, file, left }) = &mut self.open {
                 let room = into.len().min(usize::try_from(*left).unwrap_or(into.len()));
-                let count = file.read(&mut into[..room])?;
+                let count = file.read(&mut into[..room]).map_err(|cause| cannot_read(name, &cause))?;
                 if count == 0 {
-                    return Err(io::Error::other("a file became shorter while it was read"));
+                    return Err(cannot_read(name, &io::Error::other("it became shorter meanwhile")));
                 }
                 *left -= count as u64;
                 if *left == 0 {
@@ -128,10 +135,17 @@ impl Read for Packer {
                 }
                 return Ok(count);
             }
-            let Some((name, size)) = self.files.pop_front() else { return Ok(0) };
-            self.open = Some((super::open(&self.top.join(OsStr::from_bytes(&name)))?, size));
+            let Some((name, left)) = self.files.pop_front() else { return Ok(0) };
+            let file = super::open(&self.top.join(OsStr::from_bytes(&name)));
+            let file = file.map_err(|cause| cannot_read(&name, &cause))?;
+            self.open = Some(Opened { name, file, left });
         }
     }
+}
+
+/// For people, with the name in the tree.
+fn cannot_read(name: &[u8], cause: &io::Error) -> io::Error {
+    io::Error::new(cause.kind(), format!("cannot read {}: {cause}", String::from_utf8_lossy(name)))
 }
 
 /// The time of every file that is for reading: who writes to one all the same changes it.
@@ -433,6 +447,21 @@ mod tests {
         unpacker.push(&sent).expect("room");
         unpacker.push(&[1; 32]).expect("a digest");
         assert!(unpacker.finish().is_err());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_to_its_end_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        sample(folder.path());
+        let why = |spoil: fn(&Path)| {
+            let mut packer = scan(folder.path()).expect("legal").packer(folder.path());
+            spoil(&folder.path().join("bin/run"));
+            packer.read_to_end(&mut Vec::new()).expect_err("it is not there as it was").to_string()
+        };
+        let shorter = why(|path| std::fs::write(path, "#!").expect("ours"));
+        assert_eq!(shorter, "cannot read bin/run: it became shorter meanwhile");
+        let gone = why(|path| std::fs::remove_file(path).expect("ours"));
+        assert!(gone.starts_with("cannot read bin/run: No such file"), "{gone}");
     }
 
     #[test]

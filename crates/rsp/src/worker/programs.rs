@@ -388,10 +388,7 @@ impl Programs {
                 facts.push(Fact::Output { run, stream: Stream::FILES, octets });
             }
             Ok(None) => self.over(run, Status::Exited(0), facts),
-            Err(cause) => {
-                let why = format!("its output files cannot be read: {cause}");
-                self.over(run, Status::Incomplete(why), facts);
-            }
+            Err(cause) => self.over(run, Status::Incomplete(cause.to_string()), facts),
         }
     }
 

@@ -25,7 +25,7 @@ impl Desk<'_> {
     pub(super) fn hear(&mut self, event: Event, handle: &Handle<DurableJob>) {
         match event {
             Event::Job(event) => self.hear_job(event, handle),
-            Event::Keep { attempt } => self.keep(attempt, handle),
+            Event::Keep { attempt, success } => self.keep(attempt, success, handle),
             Event::Accepted(accepted) => {
                 self.stopped(accepted.attempt);
                 let values = self.submitted.remove(&accepted.attempt.task.0).unwrap_or_default();
@@ -131,8 +131,12 @@ impl Desk<'_> {
         }
     }
 
-    /// The files of a result go to their places; then it may be recorded.
-    fn keep(&mut self, attempt: Attempt, handle: &Handle<DurableJob>) {
+    /// The files of a result go to their places; then it may be recorded. Those of a failure are not wanted, and may have
+    /// broken off.
+    fn keep(&mut self, attempt: Attempt, success: bool, handle: &Handle<DurableJob>) {
+        if !success {
+            self.landing.drop(attempt);
+        }
         let values = self.submitted.get(&attempt.task.0).map(Vec::as_slice).unwrap_or_default();
         match self.landing.land(attempt, values) {
             Ok(landed) => {
