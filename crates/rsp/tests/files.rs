@@ -289,6 +289,21 @@ fn a_shared_folder_that_is_fetched_anew_stays_with_the_tasks_that_use_it() {
 }
 
 #[test]
+fn empty_folders_among_outputs_come_back() {
+    let pool = Pool::of(1, &[]);
+    let at = folder();
+    let words = ["--output", "d", "--output", "e", "--out", "got", "--", "sh", "-c"];
+    let script = "mkdir -p d/empty/deep d/full e; echo x > d/full/x";
+    let said = pool.run(at.path(), &[&words[..], &[script, "{}", ":::", "1"]].concat());
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    let got = at.path().join("got/1");
+    assert_eq!(names(&got), ["d", "e"]);
+    assert_eq!(names(&got.join("d")), ["empty", "full"]);
+    assert_eq!(names(&got.join("d/empty")), ["deep"]);
+    assert_eq!(read(&got, "d/full/x"), "x\n");
+}
+
+#[test]
 fn an_input_that_changed_after_it_was_described_is_told() {
     let at = folder();
     write(at.path(), "a", "one");

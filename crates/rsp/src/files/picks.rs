@@ -45,7 +45,8 @@ impl Picks {
         self.0.iter().position(|one| one.means(name))
     }
 
-    /// The files meant in a folder. Fails, for people, if there is none for one of the picks, or one is no file.
+    /// What is meant in a folder. Fails, for people, if there is nothing for one of the picks, or one is neither a file nor a
+    /// folder.
     pub fn gather(&self, top: &Path) -> Result<List, String> {
         let mut entries = Vec::new();
         let mut wanted = |name: &[u8]| self.place(name).is_some();
@@ -54,19 +55,17 @@ impl Picks {
         if let Some(link) = entries.iter().find(|entry| matches!(entry.kind, Kind::Link { .. })) {
             return Err(format!("output {} is a link, not a file", String::from_utf8_lossy(&link.name)));
         }
-        let is_file = |entry: &&Entry| matches!(entry.kind, Kind::File { .. });
-        let files: Vec<_> = entries.iter().filter(is_file).map(|entry| entry.name.clone()).collect();
-        let missing = self.0.iter().find(|one| !files.iter().any(|name| one.means(name)));
-        if let Some(missing) = missing {
+        let there = |one: &One| entries.iter().any(|entry| one.means_entry(entry));
+        if let Some(missing) = self.0.iter().find(|one| !there(one)) {
             return Err(missing.complaint());
         }
-        // Folders only where something is in them.
-        let mut folders = BTreeSet::new();
-        for name in &files {
-            let ends = name.iter().enumerate().filter(|(_, octet)| **octet == b'/').map(|(end, _)| end);
-            folders.extend(ends.map(|end| name[..end].to_vec()));
+        // Folders only if they are meant, or something in them is.
+        let mut kept = BTreeSet::new();
+        for entry in entries.iter().filter(|entry| self.0.iter().any(|one| one.means_entry(entry))) {
+            let ends = entry.name.iter().enumerate().filter(|(_, octet)| **octet == b'/').map(|(end, _)| end);
+            kept.extend(ends.chain([entry.name.len()]).map(|end| entry.name[..end].to_vec()));
         }
-        entries.retain(|entry| entry.kind != Kind::Folder || folders.contains(&entry.name));
+        entries.retain(|entry| kept.contains(&entry.name));
         List::new(entries).map_err(|error| format!("its output cannot be sent: {error}"))
     }
 }
@@ -79,6 +78,11 @@ impl One {
             }
             Self::Like(glob, _) => glob.is_match(Path::new(OsStr::from_bytes(name))),
         }
+    }
+
+    /// Patterns are for files, names for folders, too.
+    fn means_entry(&self, entry: &Entry) -> bool {
+        (entry.kind != Kind::Folder || matches!(self, Self::Named(_))) && self.means(&entry.name)
     }
 
     fn complaint(&self) -> String {
@@ -116,6 +120,18 @@ mod tests {
         }
         assert_eq!(picks.place(b"\xff.png"), Some(0));
         assert!(matcher("[").is_err());
+    }
+
+    #[test]
+    fn a_named_folder_is_there_without_files_too_and_a_pattern_means_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(folder.path().join("a/b/c")).expect("room");
+        std::fs::create_dir_all(folder.path().join("other")).expect("room");
+        let list = picks(&["a/b"]).gather(folder.path()).expect("there");
+        let names: Vec<_> = list.entries().iter().map(|entry| String::from_utf8_lossy(&entry.name)).collect();
+        assert_eq!(names, ["a", "a/b", "a/b/c"]);
+        let missing = picks(&["o*"]).gather(folder.path()).expect_err("no file");
+        assert_eq!(missing, "it left no output like o*");
     }
 
     #[test]

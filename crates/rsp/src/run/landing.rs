@@ -6,7 +6,7 @@
 
 use super::files::Files;
 use crate::files::{For, Unpacker};
-use rserpool_compute::tree::Kind;
+use rserpool_compute::tree::{Kind, List};
 use rserpool_compute::{Attempt, JobId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -84,7 +84,9 @@ impl Landing {
         let mut landed = Vec::new();
         let mut folders = BTreeSet::new();
         for entry in list.entries() {
-            if !matches!(entry.kind, Kind::File { .. }) {
+            let is_folder = entry.kind == Kind::Folder;
+            // What is in a folder makes it on its way.
+            if !(is_folder && is_empty(&list, &entry.name) || matches!(entry.kind, Kind::File { .. })) {
                 continue;
             }
             let target = self.files.target(attempt.task.0, values, &entry.name).map_err(io::Error::other)?;
@@ -94,6 +96,11 @@ impl Landing {
             for folder in target.ancestors().skip(1).take_while(|folder| folder.starts_with(self.files.out()))
             {
                 folders.insert(folder.to_owned());
+            }
+            if is_folder {
+                std::fs::create_dir_all(&target).map_err(at)?;
+                folders.insert(target);
+                continue;
             }
             if let Some(parent) = target.parent() {
                 std::fs::create_dir_all(parent).map_err(at)?;
@@ -108,6 +115,13 @@ impl Landing {
         let _ = std::fs::remove_dir_all(from);
         Ok(landed)
     }
+}
+
+/// True if nothing is in this folder.
+fn is_empty(list: &List, name: &[u8]) -> bool {
+    let inside = [name, b"/"].concat();
+    let next = list.entries().partition_point(|entry| entry.name < inside);
+    !list.entries().get(next).is_some_and(|entry| entry.name.starts_with(&inside))
 }
 
 impl Drop for Landing {
