@@ -14,9 +14,9 @@ pub use pack::{For, Packer, Unpacker, copy, is_whole, scan, spares, stored};
 
 use rserpool_compute::{Digest, Form, Item};
 use sha2::{Digest as _, Sha256};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Octets read or written at a time.
@@ -26,6 +26,21 @@ pub const PORTION: usize = 256 * 1024;
 pub fn open(path: &Path) -> io::Result<File> {
     let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(nofollow).open(path)
+}
+
+/// Removes a folder, as far as it can be: whoever made what is in it may have taken the rights to it from its owner, us.
+pub fn remove(folder: &Path) {
+    if std::fs::remove_dir_all(folder).is_ok() {
+        return;
+    }
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        if folder.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            let _ = std::fs::set_permissions(&folder, Permissions::from_mode(0o700));
+            folders.extend(std::fs::read_dir(folder).into_iter().flatten().flatten().map(|one| one.path()));
+        }
+    }
+    let _ = std::fs::remove_dir_all(folder);
 }
 
 /// The digest of what was put into it.
@@ -154,6 +169,24 @@ mod tests {
         for wrong in ["", "0", "M", "-1", "1.5G", "99999999999T", "ä"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
+    }
+
+    /// Shows something only to those who need rights: not to root.
+    #[test]
+    fn a_folder_goes_whatever_rights_to_it_are_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (top, outside) = (folder.path().join("top"), folder.path().join("outside"));
+        std::fs::create_dir_all(top.join("a/b")).expect("room");
+        std::fs::create_dir(&outside).expect("room");
+        std::fs::write(top.join("a/b/file"), "x").expect("room");
+        std::os::unix::fs::symlink(&outside, top.join("a/link")).expect("room");
+        for (name, mode) in [("outside", 0o500), ("top/a/b", 0o500), ("top/a", 0), ("top", 0o100)] {
+            std::fs::set_permissions(folder.path().join(name), Permissions::from_mode(mode)).expect("ours");
+        }
+        remove(&top);
+        assert!(!top.exists());
+        let mode = outside.metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o500, "nobody's business");
     }
 
     #[test]

@@ -285,7 +285,7 @@ pub fn run(scratch: &Path, inner: bool) -> io::Result<()> {
         nursery.guard(&signals)
     };
     nursery.end_everything();
-    let _ = std::fs::remove_dir_all(scratch);
+    crate::files::remove(scratch);
     match served {
         // A worker that is killed leaves the socket as it happens to be: in the middle of a request, or with reports nobody
         // took.

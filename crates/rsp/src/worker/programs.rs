@@ -263,7 +263,7 @@ impl Programs {
                         self.keeper.order(&order, pipes[0].as_fd(), pipes[1].as_fd())?;
                     }
                     Err(why) => {
-                        let _ = std::fs::remove_dir_all(fresh);
+                        crate::files::remove(&fresh);
                         self.checkpoints.forget(run, facts);
                         facts.push(Fact::Ended { run, status: Status::CouldNotStart(why) });
                     }
@@ -478,7 +478,7 @@ impl Programs {
     fn over(&mut self, run: RunId, status: Status, facts: &mut Vec<Fact>) {
         let folder = self.running.remove(&run).and_then(|program| program.folder);
         if let Some(folder) = folder {
-            let _ = std::fs::remove_dir_all(folder);
+            crate::files::remove(&folder);
         }
         self.checkpoints.forget(run, facts);
         facts.push(Fact::Ended { run, status });

@@ -15,7 +15,7 @@
 //! fetched anew then, and replaced in one step: other tasks may be using what is still good of it.
 
 use super::crew::Tell;
-use crate::files::{For, PORTION, Unpacker, digest, is_whole, spares, stored};
+use crate::files::{For, PORTION, Unpacker, digest, is_whole, remove, spares, stored};
 use rserpool_compute::service::Fact;
 use rserpool_compute::tree::List;
 use rserpool_compute::{Digest, Form, Item};
@@ -185,7 +185,7 @@ impl Store {
                 let used = entry.metadata().and_then(|metadata| metadata.modified());
                 here.push((used.unwrap_or(SystemTime::UNIX_EPOCH), item));
             } else if name.to_str().is_some_and(|name| name.starts_with("new-")) {
-                let _ = std::fs::remove_dir_all(entry.path());
+                remove(&entry.path());
             }
         }
         here.sort();
@@ -264,7 +264,7 @@ impl Store {
         let coming = self.coming.remove(&item).expect("found above");
         let kept = self.complete(item, coming.sink, &coming.folder);
         if kept.is_err() {
-            let _ = std::fs::remove_dir_all(&coming.folder);
+            remove(&coming.folder);
         }
         kept.map(|()| true)
     }
@@ -322,11 +322,6 @@ impl Store {
             remove(&coming.folder);
         }
     }
-}
-
-/// Removes a folder, as far as it can be.
-fn remove(folder: &Path) {
-    let _ = std::fs::remove_dir_all(folder);
 }
 
 /// The item a folder of this name holds.
