@@ -224,8 +224,20 @@ async fn drive_with<N: Node, A: App<N>>(
 ) -> (N, A) {
     let clock = ports.clock();
     let (now, events) = (clock.now(), VecDeque::new());
-    let loop_ =
-        Loop { node, ports, calls, app, clock, now, events, alarm, stale: false, armed: None, room: true };
+    let loop_ = Loop {
+        node,
+        ports,
+        calls,
+        app,
+        clock,
+        now,
+        events,
+        alarm,
+        stale: false,
+        armed: None,
+        room: true,
+        deaf: None,
+    };
     // Fairness between sockets is the loop's own business; tokio's budget would make sockets look idle that are not.
     tokio::task::unconstrained(loop_.run()).await
 }
@@ -247,6 +259,8 @@ struct Loop<N: Node, A> {
     armed: Option<Time>,
     /// The application has room for events.
     room: bool,
+    /// It has not, and the node was told of that up to this moment.
+    deaf: Option<Time>,
 }
 
 /// Why the loop woke up.
@@ -398,13 +412,21 @@ impl<N: Node, A: App<N>> Loop<N, A> {
 
     /// Looks at the sockets, if the application has room for what they may cause.
     fn look(&mut self, cx: &mut Context<'_>) {
-        let had_room = std::mem::replace(&mut self.room, self.app.poll_room(cx).is_ready());
-        if self.room && !had_room {
+        self.room = self.app.poll_room(cx).is_ready();
+        if self.room == self.deaf.is_some() {
             self.read_clock();
-            self.node.handle(self.now, Input::Deaf);
+            self.tell_deaf();
         }
         if self.room {
             self.ports.sweep(cx);
+        }
+    }
+
+    /// Tells the node for how long the links were not read, and notes from when on they are not.
+    fn tell_deaf(&mut self) {
+        let from_now = (!self.room).then_some(self.now);
+        if let Some(since) = std::mem::replace(&mut self.deaf, from_now) {
+            self.node.handle(self.now, Input::Deaf { span: self.now.since(since) });
         }
     }
 
@@ -425,9 +447,7 @@ impl<N: Node, A: App<N>> Loop<N, A> {
         }
         self.mail();
         if self.node.deadline().is_some_and(|deadline| deadline <= self.now) {
-            if !self.room {
-                self.node.handle(self.now, Input::Deaf);
-            }
+            self.tell_deaf();
             self.node.handle(self.now, Input::Wake);
         }
         if self.deadline().is_some_and(|deadline| deadline <= self.now) {

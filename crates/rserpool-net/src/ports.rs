@@ -240,6 +240,6 @@ fn link_of(input: &Input) -> Option<LinkId> {
         | Input::Opened { link, .. }
         | Input::Message { link, .. }
         | Input::Closed { link, .. } => Some(link),
-        Input::Heard { .. } | Input::Wake | Input::Deaf => None,
+        Input::Heard { .. } | Input::Wake | Input::Deaf { .. } => None,
     }
 }

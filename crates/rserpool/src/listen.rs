@@ -55,16 +55,18 @@ where
         self.now = end;
     }
 
-    /// Its links are not read for so long: the node is told so before each wake, and once more in the end.
+    /// Its links are not read for so long: the node is told so before each wake, and of the rest in the end.
     pub(crate) fn deaf(&mut self, millis: u64) {
         let end = self.now + Duration::from_millis(millis);
+        let mut told = self.now;
         while let Some(at) = self.node.deadline().filter(|&at| at <= end) {
             self.now = self.now.max(at);
-            self.tell(Input::Deaf);
+            self.tell(Input::Deaf { span: self.now.since(told) });
+            told = self.now;
             self.tell(Input::Wake);
         }
         self.now = end;
-        self.tell(Input::Deaf);
+        self.tell(Input::Deaf { span: self.now.since(told) });
     }
 
     /// The process is held up: time passes, and nobody wakes the node until the end.

@@ -23,6 +23,7 @@ use crate::{PoolHandle, Time};
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// A protocol machine: told facts, asked for wishes.
 pub trait Node {
@@ -236,9 +237,12 @@ pub enum Input {
     },
     /// The deadline passed (or the world wakes early, which does no harm).
     Wake,
-    /// The world does not read the links at present, for lack of room in the application, or did not up to now: what
-    /// others answered may wait there. So nobody may be called silent yet; what the node itself has to do goes on.
-    Deaf,
+    /// The world did not read the links, for lack of room in the application: what others said may wait there. This is no
+    /// silence of theirs, so patience with them is as much longer; what the node itself has to do goes on meanwhile.
+    Deaf {
+        /// For so long up to now.
+        span: Duration,
+    },
 }
 
 /// One wish.

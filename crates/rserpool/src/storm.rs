@@ -93,7 +93,7 @@ fn fact(random: &mut Random, live: &[LinkId], step: u64) -> Input {
             from: tcp(random.below(256) as u8).socket_addresses().next().expect("one address"),
             bytes: Message::ServerAnnounce { server: RegistrarId(3), transports: vec![] }.emit(),
         },
-        9 => Input::Deaf,
+        9 => Input::Deaf { span: Duration::from_millis(random.below(3_000)) },
         _ => Input::Wake,
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::Time;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A set of named moments. Setting, clearing and taking cost O(log n).
 #[derive(Clone, Debug)]
@@ -47,13 +48,12 @@ impl<K: Ord + Clone> Timers<K> {
         Some((at, timer))
     }
 
-    /// Sets those of these timers that are due earlier to this moment.
-    pub fn postpone(&mut self, until: Time, which: impl Fn(&K) -> bool) {
-        let earlier = self.order.iter().take_while(|(at, _)| *at < until);
-        let postponed: Vec<_> =
-            earlier.map(|(_, timer)| timer.clone()).filter(|timer| which(timer)).collect();
-        for timer in postponed {
-            self.set(timer, until);
+    /// Moves these timers by so much. Costs O(n).
+    pub fn postpone(&mut self, span: Duration, which: impl Fn(&K) -> bool) {
+        let these = self.order.iter().filter(|(_, timer)| which(timer));
+        let postponed: Vec<_> = these.map(|(at, timer)| (*at + span, timer.clone())).collect();
+        for (at, timer) in postponed {
+            self.set(timer, at);
         }
     }
 
@@ -100,13 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn postponing_moves_what_is_meant_and_earlier() {
+    fn postponing_moves_what_is_meant() {
         let mut timers = Timers::default();
         for (timer, moment) in [(1, 5), (2, 6), (3, 9)] {
             timers.set(timer, at(moment));
         }
-        timers.postpone(at(8), |timer| *timer != 2);
-        assert_eq!([1, 2, 3].map(|timer| timers.get(&timer)), [8, 6, 9].map(|moment| Some(at(moment))));
+        timers.postpone(Duration::from_millis(4), |timer| *timer != 2);
+        assert_eq!([1, 2, 3].map(|timer| timers.get(&timer)), [9, 6, 13].map(|moment| Some(at(moment))));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!   argument (`--size={}`) for all of them with spaces between.
 //! * `{1}`, `{2}`, … stand for the value of the first, second, … source.
 //! * `{in}` stands for the files of `--each`, by their names in the task's folder.
+//! * `{7}` without a seventh source is text.
 //! * Without any of these the values are appended; files of `--each` by their names in the task's folder.
 //! * Several sources multiply; the last one turns fastest, as in GNU parallel.
 
@@ -81,10 +82,15 @@ fn pieces(mut argument: &[u8]) -> Vec<Piece> {
 }
 
 impl Template {
-    /// A template from the command's words.
-    pub fn new(words: &[OsString]) -> Self {
+    /// A template from the command's words, for values of so many sources.
+    pub fn new(words: &[OsString], sources: usize) -> Self {
         let arguments: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
-        let append = !arguments.iter().any(|argument| has_place(argument));
+        let is_place = |piece: &Piece| match piece {
+            Piece::All => true,
+            Piece::Value(number) => *number < sources,
+            Piece::Text(_) | Piece::Files => false,
+        };
+        let append = !arguments.iter().flat_map(|argument| pieces(argument)).any(|piece| is_place(&piece));
         Self { arguments, append, each: None }
     }
 
@@ -209,7 +215,7 @@ mod tests {
 
     fn tasks(text: &str) -> Vec<String> {
         let (command, sources) = split(words(text));
-        let template = Template::new(&command);
+        let template = Template::new(&command, sources.len());
         combinations(&sources).map(|values| display(&template.fill(&values))).collect()
     }
 
@@ -223,6 +229,8 @@ mod tests {
     #[test]
     fn without_braces_the_value_is_appended() {
         assert_eq!(tasks("echo hello ::: a b"), ["echo hello a", "echo hello b"]);
+        // There is no third source: this is text.
+        assert_eq!(tasks("grep a{3} ::: x ::: y"), ["grep a{3} x y"]);
     }
 
     #[test]
@@ -235,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_value_stays_one_argument_whatever_it_contains() {
-        let template = Template::new(&words("f {} x"));
+        let template = Template::new(&words("f {} x"), 1);
         let value = OsString::from_vec(b"a b;$(c) {} \xff".to_vec());
         assert_eq!(
             template.fill(std::slice::from_ref(&value)),
@@ -246,7 +254,7 @@ mod tests {
     #[test]
     fn files_go_by_their_names_in_the_task() {
         let values = [OsString::from("3"), "/data/a.pov".into()];
-        let fill = |text: &str, each| display(&Template::new(&words(text)).with_each(each).fill(&values));
+        let fill = |text: &str, each| display(&Template::new(&words(text), 2).with_each(each).fill(&values));
         assert_eq!(fill("f {in} -o{in}.png {1}", Some(1)), "f a.pov -oa.pov.png 3");
         assert_eq!(fill("f", Some(1)), "f 3 a.pov");
         assert_eq!(fill("f {in}", Some(1)), "f a.pov");

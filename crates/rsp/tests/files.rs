@@ -238,6 +238,26 @@ fn program(folder: &Path, name: &str, content: &str) {
 }
 
 #[test]
+fn inputs_and_outputs_that_cannot_be_where_they_should_are_refused_before_anything_starts() {
+    let folder = tempfile::tempdir().expect("room");
+    std::fs::create_dir(folder.path().join("in")).expect("room");
+    std::fs::write(folder.path().join("in/a"), "").expect("room");
+    std::fs::write(folder.path().join("file"), "").expect("room");
+    let refused = |options: &[&str], code: i32, why: &str| {
+        let words = [&["run"], options, &["--", "touch", "began", "o", ":::", "1"]].concat();
+        let mut command = rsp();
+        command.args(words).current_dir(folder.path());
+        let said = finish(command, b"");
+        assert_eq!(said.code(), code, "{}", said.stderr);
+        assert!(said.stderr.contains(why), "{}", said.stderr);
+        assert!(!said.stderr.contains("job "), "{}", said.stderr);
+    };
+    let inside = "input in/a would be inside of the shared input in";
+    refused(&["--input", "in", "--input", "in/a"], 2, inside);
+    refused(&["--output", "o", "--out", "file/x"], 6, "cannot write in --out file/x");
+}
+
+#[test]
 fn a_task_that_changes_a_shared_folder_harms_no_later_one() {
     let pool = Pool::of(1, &[]);
     let at = folder();

@@ -364,6 +364,72 @@ fn the_files_of_a_job_are_those_it_was_begun_with_whatever_is_there_when_it_goes
 }
 
 #[test]
+fn a_job_does_not_go_on_with_other_shared_files_than_it_was_begun_with_unless_its_failures_are_tried_again() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("env")).expect("writable");
+    let write = |name: &str, text: &str| std::fs::write(place.path(name), text).expect("writable");
+    write("shared", "1");
+    write("env/tool", "1");
+    let task = "cat shared $RSP_ENV/tool; echo; [ $1 != 4 ] || grep -q 2 shared";
+    let said = place.says(&[
+        "run", "--name", "j", "--input", "shared", "--env", "env", "--", "sh", "-c", task, "x", ":::", "1",
+        "2", "3", "4",
+    ]);
+    assert_eq!((said.code(), said.sorted()), (1, vec!["11".to_owned(); 4]), "{}", said.stderr);
+    let journal = place.path("state/jobs/j/journal");
+    let whole = std::fs::read(&journal).expect("there");
+    place.ended_behind("j", 2);
+    for (name, shown) in [("shared", "shared"), ("env/tool", "env")] {
+        write(name, "2");
+        let said = place.says(&["resume", "j"]);
+        assert_eq!(said.code(), 2, "{}", said.stderr);
+        let why = format!("{shown} is not what it was when job 'j' was begun");
+        assert!(said.stderr.contains(&why), "{}", said.stderr);
+        write(name, "1");
+    }
+    let said = place.says(&["resume", "j"]);
+    assert_eq!((said.code(), said.sorted()), (1, vec!["11".to_owned(); 4]), "{}", said.stderr);
+
+    // Whoever mended what a task failed by tries it again.
+    std::fs::write(journal, whole).expect("writable");
+    write("shared", "2");
+    let said = place.says(&["retry", "j"]);
+    assert_eq!((said.code(), said.sorted()), (0, vec!["21".to_owned()]), "{}", said.stderr);
+}
+
+#[test]
+fn what_is_behind_the_readable_part_of_a_journal_is_told() {
+    let place = Place::new();
+    let said = place.says(&["run", "--name", "j", "--", "echo", ":::", "1", "2"]);
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    let journal = place.path("state/jobs/j/journal");
+    let mut octets = std::fs::read(&journal).expect("there");
+    let last = octets.len() - 1;
+    octets[last] ^= 1;
+    std::fs::write(&journal, octets).expect("writable");
+    let said = place.says(&["resume", "j"]);
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    assert!(said.stderr.contains("the journal of job j can be read up to octet"), "{}", said.stderr);
+}
+
+#[test]
+fn a_job_goes_on_wherever_that_is_said_with_its_state_at_a_relative_path() {
+    let place = Place::new();
+    let at = |folder: &str, words: &[&str], state: &str| {
+        std::fs::create_dir_all(place.path(folder)).expect("writable");
+        let mut command = rsp();
+        command.args(words).env("RSP_STATE_DIR", state).current_dir(place.path(folder));
+        finish(command, b"")
+    };
+    let said =
+        at("a", &["run", "--name", "j", "--", "sh", "-c", "[ -e ok ] && echo x", "x", ":::", "1"], "here");
+    assert_eq!(said.code(), 1, "{}", said.stderr);
+    std::fs::write(place.path("a/ok"), "").expect("writable");
+    let said = at("b", &["retry", "j"], "../a/here");
+    assert_eq!((said.code(), said.text().trim()), (0, "x"), "{}", said.stderr);
+}
+
+#[test]
 fn a_job_whose_input_had_ended_needs_only_the_files_of_what_is_left() {
     let place = Place::new();
     std::fs::create_dir(place.path("in")).expect("writable");

@@ -516,12 +516,11 @@ impl Node for Job {
 
     fn handle(&mut self, now: Time, input: Input) {
         self.now = now;
-        let (is_wake, is_deaf) = (matches!(input, Input::Wake), matches!(input, Input::Deaf));
-        self.user.handle(now, input);
-        if is_deaf {
-            let patience = |timer: &Timer| matches!(timer, Timer::Move(_) | Timer::Former(_));
-            self.timers.postpone(now + self.config.move_patience, patience);
+        let is_wake = matches!(input, Input::Wake);
+        if let Input::Deaf { span } = input {
+            self.timers.postpone(span, |timer| matches!(timer, Timer::Move(_) | Timer::Former(_)));
         }
+        self.user.handle(now, input);
         if !is_wake {
             return;
         }

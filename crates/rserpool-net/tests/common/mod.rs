@@ -29,8 +29,11 @@ impl Node for Probe {
         if let (true, Input::Message { link, ppid, bytes }) = (self.echoes, &input) {
             return self.outbox.send(*link, *ppid, bytes.clone());
         }
-        if input == Input::Wake {
-            self.deadline = None;
+        match input {
+            // Nothing here has patience.
+            Input::Deaf { .. } => return,
+            Input::Wake => self.deadline = None,
+            _ => {}
         }
         self.outbox.event(input);
     }

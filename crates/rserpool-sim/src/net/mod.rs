@@ -480,7 +480,7 @@ where
                 self.hosts[host.0].links.remove(link);
                 over
             }
-            Some(Input::Heard { .. } | Input::Wake | Input::Deaf) | None => None,
+            Some(Input::Heard { .. } | Input::Wake | Input::Deaf { .. }) | None => None,
         };
         let of = &mut self.hosts[host.0];
         of.spins = if matches!(input, Some(Input::Wake)) { of.spins + 1 } else { 0 };

@@ -28,7 +28,7 @@ impl Node for Parrot {
             }
             Input::Closed { cause, .. } => format!("closed {cause:?}"),
             Input::Heard { bytes, .. } => format!("heard {}", bytes.len()),
-            Input::Deaf => panic!("this world has room"),
+            Input::Deaf { .. } => panic!("this world has room"),
             Input::Wake => {
                 assert!(self.alarm.take_if(|due| *due <= now).is_some(), "woken early");
                 "woken".into()

@@ -122,7 +122,7 @@ where
             Some(Input::Heard { channel, from: source, bytes }) => {
                 Some(format!("<~ {source} {}", describe::announcement(*channel, bytes)))
             }
-            Some(Input::Wake | Input::Deaf) | None => None,
+            Some(Input::Wake | Input::Deaf { .. }) | None => None,
         };
         let at = self.now;
         if let Some(heard) = heard {

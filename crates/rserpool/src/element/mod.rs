@@ -261,10 +261,9 @@ impl<S: Service> Node for PoolElement<S> {
                     self.serve(now, |service, replies| service.wake(now, replies));
                 }
             }
-            Input::Deaf => {
-                self.home.deaf(now);
-                let until = now + self.config.timing.heartbeat_timeout;
-                self.timers.postpone(until, |timer| matches!(timer, Timer::Silence(_)));
+            Input::Deaf { span } => {
+                self.home.deaf(span);
+                self.timers.postpone(span, |timer| matches!(timer, Timer::Silence(_)));
             }
         }
         self.obey_news(now);

@@ -491,15 +491,9 @@ impl Home {
         }
     }
 
-    /// No answer can have come, so whoever was asked has as long again.
-    pub(crate) fn deaf(&mut self, now: Time) {
-        let timing = &self.timing;
-        let requests =
-            timing.registration_timeout.max(timing.deregistration_timeout).max(timing.resolution_timeout);
-        self.timers.postpone(now + requests, |timer| matches!(timer, Timer::Request(_)));
-        if self.hunt.is_some() {
-            self.timers.postpone(now + self.patience, |timer| *timer == Timer::Hunt);
-        }
+    /// For so long no answer could come.
+    pub(crate) fn deaf(&mut self, span: Duration) {
+        self.timers.postpone(span, |timer| matches!(timer, Timer::Request(_) | Timer::Hunt));
     }
 
     // --- inside

@@ -260,7 +260,7 @@ impl Node for Registrar {
                 }
             }
             // What it tells is for people; nothing waits for them.
-            Input::Deaf => {}
+            Input::Deaf { .. } => {}
         }
     }
 

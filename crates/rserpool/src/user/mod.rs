@@ -539,13 +539,11 @@ impl Node for PoolUser {
                     }
                 }
             }
-            Input::Deaf => {
-                self.home.deaf(now);
-                let timing = &self.config.timing;
-                let until = now + timing.heartbeat_timeout.max(timing.connect_timeout);
+            Input::Deaf { span } => {
+                self.home.deaf(span);
                 let patience =
                     |timer: &Timer| matches!(timer, Timer::Connect(_) | Timer::Verdict(_) | Timer::Late(_));
-                self.timers.postpone(until, patience);
+                self.timers.postpone(span, patience);
             }
         }
         self.obey_news(now);

@@ -5,6 +5,7 @@
 //!     jobs/NAME/journal      what happened (rserpool_compute::journal)
 //!               outputs      outputs too long for the journal
 //!               each         files that --each matched: each with NUL behind it, and one more behind those of a pattern
+//!               shared       likewise: each path of --env and of a common --input, and the digest of what was there
 //!               owner        locked by the process that works on the job; its number and host
 //!               status.json  what it last said of the present (rsp.status/1)
 //! ```
@@ -23,11 +24,23 @@ use std::time::Duration;
 /// The longest name of a job, in octets.
 const NAME_MAX: usize = 64;
 
+/// What a job is begun with and goes on with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fixed {
+    /// What each pattern of `--each` matched.
+    pub each: Vec<Vec<OsString>>,
+    /// What all tasks share: path and digest.
+    pub shared: Vec<Vec<OsString>>,
+}
+
 /// Where all jobs are.
 pub fn jobs_folder() -> Result<PathBuf, Failure> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // A job goes on in the folder where it was begun, wherever that is said. Relative paths of the other variable do not
+    // count, as the XDG Base Directory Specification has it.
     let state = variable("RSP_STATE_DIR")
-        .or_else(|| variable("XDG_STATE_HOME").map(|path| path.join("rsp")))
+        .map(|path| std::path::absolute(&path).unwrap_or(path))
+        .or_else(|| variable("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("rsp")))
         .or_else(|| variable("HOME").map(|path| path.join(".local/state/rsp")));
     state.map(|path| path.join("jobs")).ok_or_else(|| {
         let message = "cannot tell where to keep jobs: set RSP_STATE_DIR to a folder, or use --no-journal";
@@ -234,19 +247,14 @@ impl Folder {
         self.path.join("each")
     }
 
+    fn shared(&self) -> PathBuf {
+        self.path.join("shared")
+    }
+
     /// The files that each of so many patterns of `--each` matched when the job was begun.
     pub fn matched(&self, patterns: usize) -> Result<Vec<Vec<OsString>>, Failure> {
         let path = self.each();
-        let octets = std::fs::read(&path);
-        let sources = octets.and_then(|octets| {
-            let (mut sources, mut source) = (Vec::new(), Vec::new());
-            for name in octets.split_inclusive(|&octet| octet == 0) {
-                match name.strip_suffix(&[0]) {
-                    Some([]) => sources.push(std::mem::take(&mut source)),
-                    Some(name) => source.push(OsStr::from_bytes(name).to_owned()),
-                    None => {}
-                }
-            }
+        let sources = lists(&path).and_then(|sources| {
             if sources.len() == patterns { Ok(sources) } else { Err(io::Error::other("it is damaged")) }
         });
         sources.map_err(|cause| {
@@ -259,8 +267,27 @@ impl Folder {
         })
     }
 
-    /// Makes the files of a new job so that they survive, and owns it. `matched`: what its `--each` matched.
-    pub fn begin(&self, matched: &[Vec<OsString>]) -> io::Result<(Ownership, File, File)> {
+    /// Refuses to go on with other files than those the job was begun with: nobody could tell which results are of which.
+    pub fn check_shared(&self, present: &[Vec<OsString>]) -> Result<(), Failure> {
+        let path = self.shared();
+        // A job of a former version, or one that shares nothing.
+        if !path.exists() {
+            return Ok(());
+        }
+        let former = lists(&path).map_err(|cause| {
+            Failure::new(Code::Failed, format!("cannot read {}: {cause}", path.display()))
+        })?;
+        let Some(other) = present.iter().find(|one| !former.contains(one)) else { return Ok(()) };
+        let message = format!(
+            "{} is not what it was when job '{}' was begun: put it back as it was, or begin the job anew by `rsp run`",
+            Path::new(&other[0]).display(),
+            self.name
+        );
+        Err(Failure::new(Code::Usage, message))
+    }
+
+    /// Makes the files of a new job so that they survive, and owns it.
+    pub fn begin(&self, fixed: &Fixed) -> io::Result<(Ownership, File, File)> {
         let ownership = match self.own() {
             Ok(Ok(ownership)) => ownership,
             Ok(Err(owner)) => return Err(io::Error::other(format!("process {} was faster", owner.pid))),
@@ -270,7 +297,7 @@ impl Folder {
         if self.has_begun() {
             return Err(io::Error::other("another process was faster"));
         }
-        let made = self.lay_out(matched);
+        let made = self.lay_out(fixed);
         if made.is_err() {
             let _ = std::fs::remove_dir_all(&self.path);
         }
@@ -278,8 +305,8 @@ impl Folder {
     }
 
     /// The files of a new job: its journal, and its outputs.
-    fn lay_out(&self, matched: &[Vec<OsString>]) -> io::Result<(File, File)> {
-        for left in [self.outputs(), self.journal(), self.each()] {
+    fn lay_out(&self, fixed: &Fixed) -> io::Result<(File, File)> {
+        for left in [self.outputs(), self.journal(), self.each(), self.shared()] {
             match std::fs::remove_file(left) {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
                 _ => {}
@@ -287,16 +314,18 @@ impl Folder {
         }
         let new = |path: PathBuf| OpenOptions::new().read(true).append(true).create_new(true).open(path);
         File::create(self.path.join("made"))?;
-        if !matched.is_empty() {
-            // Safe before the journal has its first octet: a job that can be read knows its files.
-            let mut octets = Vec::new();
-            for source in matched {
-                source.iter().for_each(|name| octets.extend([name.as_bytes(), &[0]].concat()));
-                octets.push(0);
+        // Safe before the journal has its first octet: a job that can be read knows its files.
+        for (path, lists) in [(self.each(), &fixed.each), (self.shared(), &fixed.shared)] {
+            if !lists.is_empty() {
+                let mut octets = Vec::new();
+                for list in lists {
+                    list.iter().for_each(|name| octets.extend([name.as_bytes(), &[0]].concat()));
+                    octets.push(0);
+                }
+                let mut file = File::create_new(path)?;
+                file.write_all(&octets)?;
+                file.sync_all()?;
             }
-            let mut each = File::create_new(self.each())?;
-            each.write_all(&octets)?;
-            each.sync_all()?;
         }
         let outputs = OpenOptions::new().read(true).write(true).create_new(true).open(self.outputs())?;
         let journal = new(self.journal())?;
@@ -386,6 +415,20 @@ fn parse_owner(text: &str) -> Owner {
     Owner { pid: pid.parse().unwrap_or_default(), host: host.to_owned() }
 }
 
+/// Lists of names: NUL behind each name, and one more behind each list.
+fn lists(path: &Path) -> io::Result<Vec<Vec<OsString>>> {
+    let octets = std::fs::read(path)?;
+    let (mut lists, mut list) = (Vec::new(), Vec::new());
+    for name in octets.split_inclusive(|&octet| octet == 0) {
+        match name.strip_suffix(&[0]) {
+            Some([]) => lists.push(std::mem::take(&mut list)),
+            Some(name) => list.push(OsStr::from_bytes(name).to_owned()),
+            None => return Err(io::Error::other("it is damaged")),
+        }
+    }
+    if list.is_empty() { Ok(lists) } else { Err(io::Error::other("it is damaged")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -405,7 +448,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let job = Folder { name: "x".into(), path: folder.path().into() };
         let matched = vec![vec!["a\n".into(), OsStr::from_bytes(b"\xff").into()], vec!["b c".into()]];
-        drop(job.begin(&matched).expect("new"));
+        drop(job.begin(&Fixed { each: matched.clone(), ..Fixed::default() }).expect("new"));
         assert_eq!(job.matched(2).expect("readable"), matched);
         let whole = std::fs::read(job.path.join("each")).expect("there");
         for cut in 0..whole.len() {
@@ -419,7 +462,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let job = Folder { name: "x".into(), path: folder.path().into() };
         assert_eq!(job.owner(), None);
-        let (first, ..) = job.begin(&[]).expect("new");
+        let (first, ..) = job.begin(&Fixed::default()).expect("new");
         let me = Owner { pid: std::process::id(), host: host() };
         assert_eq!(job.own().expect("readable").err(), Some(me.clone()));
         assert_eq!(job.owner(), Some(me));

@@ -15,9 +15,11 @@ use crate::files::names::{Taken, in_task, matching};
 use crate::files::picks::{self, Picks, is_pattern};
 use crate::files::{Source, Stamp, describe};
 use crate::jobs::book::Book;
+use crate::jobs::folder::Fixed;
 use crate::template;
 use rserpool_compute::item::wrong_name;
 use rserpool_compute::{Command, Item, Pick, Placed};
+use rustix::fs::Access;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -41,6 +43,8 @@ struct Inner {
     /// Where values of `--each` begin, and whether there are any.
     each: usize,
     has_each: bool,
+    /// Paths and digests of what all tasks share.
+    shared: Vec<Vec<OsString>>,
     /// Where the octets of items are.
     sources: Mutex<BTreeMap<Item, (PathBuf, Stamp)>>,
 }
@@ -82,6 +86,14 @@ impl Files {
         for output in &args.output {
             check_output(output).map_err(usage)?;
         }
+        if !args.output.is_empty() {
+            let writable = std::fs::create_dir_all(&args.out)
+                .and_then(|()| Ok(rustix::fs::access(&args.out, Access::WRITE_OK | Access::EXEC_OK)?));
+            writable.map_err(|cause| {
+                let message = format!("cannot write in --out {}: {cause}", args.out.display());
+                Failure::new(Code::CannotWrite, message)
+            })?;
+        }
         if more && args.output.iter().any(|output| has_place(output)) && sources.is_empty() {
             // Whether outputs are in each other's way shows when all values are there. Standard input has only those that
             // no former life took, while a source begins with the first.
@@ -91,13 +103,17 @@ impl Files {
         }
         for path in common {
             let placed = inner.place(&path, false).map_err(usage)?;
+            inner.shared.push(vec![path, placed.item.digest.to_string().into()]);
             inner.common.push(placed);
         }
+        check_names(&inner.common).map_err(usage)?;
         if let Some(env) = &args.env {
             if !env.is_dir() {
                 return Err(usage(format!("--env {} is no folder", env.display())));
             }
-            inner.env = Some(inner.describe(env).map_err(usage)?);
+            let item = inner.describe(env).map_err(usage)?;
+            inner.shared.push(vec![env.clone().into(), item.digest.to_string().into()]);
+            inner.env = Some(item);
         }
         let files = Self(Arc::new(inner));
         if more {
@@ -106,9 +122,11 @@ impl Files {
         Ok(files)
     }
 
-    /// What `--each` matched, of all sources.
-    pub fn matched<'a>(&self, sources: &'a [Vec<OsString>]) -> &'a [Vec<OsString>] {
-        if self.0.has_each { &sources[self.0.each..] } else { &[] }
+    /// What the job goes on with in every life, of all these sources.
+    pub fn fixed(&self, sources: &[Vec<OsString>]) -> Fixed {
+        let inner = &self.0;
+        let each = if inner.has_each { sources[inner.each..].to_vec() } else { Vec::new() };
+        Fixed { each, shared: inner.shared.clone() }
     }
 
     /// True if tasks need a folder of their own.
@@ -134,12 +152,7 @@ impl Files {
             let path = inner.expand(input, values);
             command.inputs.push(inner.place(&path, true)?);
         }
-        let mut names: Vec<_> = command.inputs.iter().map(|placed| &placed.name).collect();
-        names.sort();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            let name = String::from_utf8_lossy(twice[0]);
-            return Err(format!("two of its inputs would both be {name} in its folder"));
-        }
+        check_names(&command.inputs)?;
         command.env = inner.env;
         command.collect = inner.collected(values)?;
         Ok(())
@@ -253,6 +266,29 @@ impl Inner {
             None => Ok(Pick::Named(name)),
         }
     }
+}
+
+/// Each input of a task has a name of its own, and none would be inside of what the task shares with others.
+fn check_names(inputs: &[Placed]) -> Result<(), String> {
+    let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    let mut names: Vec<_> = inputs.iter().map(|placed| (&placed.name[..], placed.own)).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(format!("two inputs of a task would both be {} in its folder", shown(twice[0].0)));
+    }
+    for (name, _) in &names {
+        let ends = name.iter().enumerate().filter(|(_, octet)| **octet == b'/').map(|(end, _)| end);
+        for folder in ends.map(|end| &name[..end]) {
+            if names.binary_search(&(folder, false)).is_ok() {
+                return Err(format!(
+                    "input {} would be inside of the shared input {}",
+                    shown(name),
+                    shown(folder)
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_output(output: &OsStr) -> Result<(), String> {

@@ -24,6 +24,7 @@ use crate::client;
 use crate::exit::{Code, Failure};
 use crate::jobs::book::Book;
 use crate::jobs::disk;
+use crate::jobs::folder::Fixed;
 use crate::jobs::queue;
 use crate::jobs::status::Status as Present;
 use crate::process::{self, cannot_bind};
@@ -70,22 +71,24 @@ pub fn run(args: &RunArgs) -> Result<Code, Failure> {
     if command.is_empty() {
         return Err(Failure::new(Code::Usage, "there is no command before ':::'; see rsp run --help"));
     }
-    work(args, Rest::Values, None, |matched| Start::new(args, &command[0], matched))
+    work(args, Rest::Values, None, |fixed| Start::new(args, &command[0], fixed))
 }
 
 /// What makes argument lists of values.
 pub fn template_of(args: &RunArgs) -> Template {
     let (command, sources) = template::split(args.words.clone());
-    Template::new(&command).with_each((!args.each.is_empty()).then_some(sources.len()))
+    let each = (!args.each.is_empty()).then_some(sources.len());
+    // Values of standard input are one source.
+    Template::new(&command, (sources.len() + args.each.len()).max(1)).with_each(each)
 }
 
 /// Works on a job, with values from there. `former`: what it had before. `start` is asked how it begins when it is known
-/// that there is a pool, and told what `--each` matched.
+/// that there is a pool, and told what the job goes on with in every life.
 fn work(
     args: &RunArgs,
     rest: Rest,
     former: Option<&Book>,
-    start: impl FnOnce(&[Vec<OsString>]) -> Result<Start, Failure>,
+    start: impl FnOnce(&Fixed) -> Result<Start, Failure>,
 ) -> Result<Code, Failure> {
     let (_, mut sources) = template::split(args.words.clone());
     let mut choice = Choice::of(&args.registrars)?;
@@ -93,7 +96,7 @@ fn work(
     let files = Files::prepare(args, &mut sources, rest == Rest::Values, former)?;
     let private = private::pool(args, &mut choice)?;
     // The journal is laid out while the workers start.
-    let start = start(files.matched(&sources))?;
+    let start = start(&files.fixed(&sources))?;
     let private = private.map(Private::wait).transpose()?;
 
     let net = client::sockets(&args.registrars, &choice)?;

@@ -6,12 +6,12 @@ use crate::cli::{Cli, Command, ResumeArgs, RetryArgs, RunArgs};
 use crate::exit::{Code, Failure};
 use crate::jobs::book::{About, Book};
 use crate::jobs::disk::{Disk, OutputsFile};
-use crate::jobs::folder::{Folder, Ownership};
+use crate::jobs::folder::{Fixed, Folder, Ownership};
 use crate::process::say;
 use clap::Parser;
 use rserpool_compute::journal::{Entry, TaskSet};
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io;
 use std::ops::ControlFlow;
@@ -61,8 +61,8 @@ impl Drop for Unbegun {
 }
 
 impl Start {
-    /// A new job. `matched`: what its `--each` matched.
-    pub fn new(args: &RunArgs, program: &OsStr, matched: &[Vec<OsString>]) -> Result<Self, Failure> {
+    /// A new job.
+    pub fn new(args: &RunArgs, program: &OsStr, fixed: &Fixed) -> Result<Self, Failure> {
         let outputs = OutputsFile::default();
         let mut start = Self {
             name: None,
@@ -87,7 +87,7 @@ impl Start {
             );
             Failure::new(Code::CannotWrite, message)
         };
-        let (owner, journal, file) = folder.begin(matched).map_err(cannot)?;
+        let (owner, journal, file) = folder.begin(fixed).map_err(cannot)?;
         start.unbegun = Unbegun(Some(folder.path.clone()));
         let _ = start.outputs.set(file);
         start.about = About {
@@ -111,6 +111,14 @@ impl Start {
             Failure::new(Code::CannotWrite, format!("cannot write in {}: {cause}", folder.path.display()))
         };
         let journal = OpenOptions::new().append(true).open(folder.journal()).map_err(cannot)?;
+        let behind = journal.metadata().map_err(cannot)?.len().saturating_sub(book.good);
+        if behind > 0 {
+            say(format!(
+                "the journal of job {} can be read up to octet {}: {behind} octets behind that, of a write that was broken \
+                 off or of a damage, do not count",
+                folder.name, book.good
+            ));
+        }
         journal.set_len(book.good).map_err(cannot)?;
         let outputs = book.outputs.clone();
         if outputs.get().is_none() {
@@ -255,7 +263,13 @@ fn go_on(run: &RunArgs, owner: Ownership, book: Book, retried: TaskSet, rest: Re
     })?;
     let book = Arc::new(book);
     let former = Former { book: book.clone(), retried };
-    work(run, rest, Some(&book), |_| Start::again(owner, former, rest))
+    work(run, rest, Some(&book), |fixed| {
+        // Who has tasks tried again may have mended what they failed by.
+        if former.retried.is_empty() {
+            book.folder.check_shared(&fixed.shared)?;
+        }
+        Start::again(owner, former, rest)
+    })
 }
 
 /// Becomes the owner of a job that is not cancelled, and reads its journal.
