@@ -238,6 +238,26 @@ fn program(folder: &Path, name: &str, content: &str) {
 }
 
 #[test]
+fn many_tasks_that_leave_files_at_once_do_not_hold_each_other_up() {
+    let registrar = Server::registrar(&[]);
+    let at = registrar.asap().to_string();
+    let _worker = Server::start(["worker", "--registrar", &at, "--slots", "120"]);
+    let folder = folder();
+    // Each waits until all have begun, so that all files are told at the same time.
+    let begun = folder.path().join("begun");
+    let task =
+        "echo >>$1; until [ $(wc -l <$1) -ge 120 ]; do sleep 0.1; done; head -c 180000 /dev/zero >file";
+    let mut job = rsp();
+    job.args(["run", "--registrar", &at, "--out", "out", "--output", "file", "--", "sh", "-c", task, "{}"]);
+    job.arg(begun).arg(":::").args((0..120).map(|number| number.to_string())).current_dir(folder.path());
+    let said = finish(job, b"");
+    assert_eq!(said.code(), 0, "{}", said.stderr);
+    assert!(!said.stderr.contains("is lost"), "{}", said.stderr);
+    let octets = |task: u64| folder.path().join(format!("out/{task}/file")).metadata().expect("there").len();
+    assert!((1..=120).all(|task| octets(task) == 180_000));
+}
+
+#[test]
 fn inputs_and_outputs_that_cannot_be_where_they_should_are_refused_before_anything_starts() {
     let folder = tempfile::tempdir().expect("room");
     std::fs::create_dir(folder.path().join("in")).expect("room");

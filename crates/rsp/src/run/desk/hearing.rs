@@ -20,6 +20,10 @@ const COMPLAINTS_MAX: u64 = 20;
 /// Octets of output after which the job is told that they are taken.
 const TOLD_AT: u32 = 64 * 1024;
 
+/// Likewise, of all tasks together: a worker waits with everything while too much of it is on its way
+/// ([`FLIGHT_MAX`](rserpool_compute::protocol::FLIGHT_MAX)).
+const UNTOLD_MAX: u32 = 512 * 1024;
+
 impl Desk<'_> {
     /// One piece of news.
     pub(super) fn hear(&mut self, event: Event, handle: &Handle<DurableJob>) {
@@ -149,13 +153,21 @@ impl Desk<'_> {
 
     /// Files are on the disk: the worker may send more.
     fn taken(&mut self, attempt: Attempt, octets: usize, handle: &Handle<DurableJob>) {
-        let taken = self.taken.entry(attempt).or_default();
-        *taken = taken.saturating_add(octets as u32);
-        // Small ones fit into their window and need no word.
-        if *taken >= TOLD_AT {
-            let octets = std::mem::take(taken);
-            let _ = handle.post_blocking(move |job, now| job.transfers().taken(now, attempt, octets));
-        }
+        let of_it = self.taken.entry(attempt).or_default();
+        *of_it = of_it.saturating_add(octets as u32);
+        self.untold = self.untold.saturating_add(octets as u32);
+        // Little fits into a window and needs no word; little of many tasks together does.
+        let told: Vec<_> = if self.untold >= UNTOLD_MAX {
+            self.untold = 0;
+            std::mem::take(&mut self.taken).into_iter().collect()
+        } else if *of_it >= TOLD_AT {
+            vec![(attempt, std::mem::take(of_it))]
+        } else {
+            return;
+        };
+        let _ = handle.post_blocking(move |job, now| {
+            told.into_iter().for_each(|(attempt, octets)| job.transfers().taken(now, attempt, octets));
+        });
     }
 
     fn cannot_land(&self, attempt: Attempt, cause: &std::io::Error) -> Failure {

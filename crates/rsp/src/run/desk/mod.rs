@@ -49,6 +49,8 @@ pub(super) struct Desk<'a> {
     clerk: Clerk,
     /// Octets of files taken that the job was not told of yet.
     taken: BTreeMap<Attempt, u32>,
+    /// Octets of files taken since it was told of those of all tasks.
+    untold: u32,
     pub(super) present: Option<Present>,
     /// Values of tasks that are not over.
     submitted: BTreeMap<u64, Vec<OsString>>,
@@ -131,6 +133,7 @@ impl<'a> Desk<'a> {
             landed: BTreeMap::new(),
             clerk,
             taken: BTreeMap::new(),
+            untold: 0,
             present: None,
             submitted: BTreeMap::new(),
             running: BTreeSet::new(),
