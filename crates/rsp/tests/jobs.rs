@@ -520,6 +520,15 @@ fn a_job_without_workers_is_explained_while_it_waits() {
     client.kill();
     let text = place.says(&["explain", "j/1"]).text();
     assert!(text.contains("nobody works on the job") && text.contains("next: rsp resume j"), "{text}");
+    assert!(text.contains("its client ended before it was over: it was killed, or its machine"), "{text}");
+    // Whoever could say why it ends is believed.
+    let said = place.says(&["resume", "j", "--patience", "0"]);
+    assert_eq!(said.code(), 4, "{}", said.stderr);
+    for job in ["j", "j/1"] {
+        let text = place.says(&["explain", job]).text();
+        assert!(text.contains("its client ended before it was over: status 4: "), "{text}");
+        assert!(text.contains("pool 'nobody'"), "{text}");
+    }
 }
 
 #[test]

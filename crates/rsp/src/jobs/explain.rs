@@ -77,7 +77,9 @@ fn job(book: &Book, present: Value) -> Result<Value, Failure> {
             format!("give the rest: rsp resume {name} --stdin"),
         ),
         "stopped" => {
-            ("nobody works on it: its client ended before it was over".into(), format!("rsp resume {name}"))
+            let why =
+                format!("nobody works on it: its client ended before it was over: {}", book.folder.ended());
+            (why, format!("rsp resume {name}"))
         }
         "failed" => (
             "some of its tasks failed".into(),
@@ -227,7 +229,10 @@ fn one(book: &Book, task: TaskId, present: Value) -> Result<Value, Failure> {
         }
         _ if !is_owned => (
             "waiting",
-            format!("nobody works on the job: its client ended before it was over{died}"),
+            format!(
+                "nobody works on the job: its client ended before it was over: {}{died}",
+                book.folder.ended()
+            ),
             format!("rsp resume {name}"),
         ),
         _ if !running.is_empty() => {

@@ -8,6 +8,7 @@
 //!               shared       likewise: each path of --env and of a common --input, and the digest of what was there
 //!               owner        locked by the process that works on the job; its number and host
 //!               status.json  what it last said of the present (rsp.status/1)
+//!               ended        why the last life of the client ended before the job was over, if it could say so
 //! ```
 
 use crate::exit::{Code, Failure};
@@ -241,6 +242,24 @@ impl Folder {
     /// What its owner last said of the present.
     pub fn status(&self) -> PathBuf {
         self.path.join("status.json")
+    }
+
+    /// Says, for `rsp explain`, why this life ends before the job is over; `None`: it begins, or the job is over.
+    pub fn ends(&self, why: Option<&str>) {
+        let path = self.path.join("ended");
+        // Whoever asks without it is told as much as can be known.
+        let _ = match why {
+            Some(why) => std::fs::write(path, why),
+            None => std::fs::remove_file(path),
+        };
+    }
+
+    /// Why the last life of its client ended before the job was over, as far as that is known.
+    pub fn ended(&self) -> String {
+        match std::fs::read_to_string(self.path.join("ended")) {
+            Ok(why) => why,
+            Err(_) => "it was killed, or its machine went down".into(),
+        }
     }
 
     fn each(&self) -> PathBuf {

@@ -184,6 +184,13 @@ fn work(
     desk.progress.clear();
     // Let what was said last (acknowledgements, cancellations) leave before the process does.
     let _ = running.handle.ask_blocking(|_, _| ());
+    if let Some(folder) = &start.folder {
+        match &ended {
+            Ok(Code::Interrupted) => folder.ends(Some("it was interrupted")),
+            Ok(_) => {}
+            Err(failure) => folder.ends(Some(&format!("status {}: {failure}", failure.code as u8))),
+        }
+    }
     drop(private);
     drop(start.owner);
     ended

@@ -24,6 +24,8 @@ pub struct Start {
     pub name: Option<String>,
     /// The folder of a new job, until it has begun.
     pub unbegun: Unbegun,
+    /// Where it is kept, likewise.
+    pub folder: Option<Folder>,
     /// Lives as long as we work on the job.
     pub owner: Option<Ownership>,
     /// What the journal's header says.
@@ -66,6 +68,7 @@ impl Start {
         let outputs = OutputsFile::default();
         let mut start = Self {
             name: None,
+            folder: None,
             unbegun: Unbegun(None),
             owner: None,
             about: About::default(),
@@ -99,7 +102,8 @@ impl Start {
         start.owner = Some(owner);
         start.status = Some(folder.status());
         say(format!("job {}", folder.name));
-        start.name = Some(folder.name);
+        start.name = Some(folder.name.clone());
+        start.folder = Some(folder);
         Ok(start)
     }
 
@@ -128,8 +132,10 @@ impl Start {
         }
         let file = outputs.get().expect("set above");
         let length = file.metadata().map_err(cannot)?.len();
+        folder.ends(None);
         Ok(Self {
             name: Some(folder.name.clone()),
+            folder: Some(folder.clone()),
             unbegun: Unbegun(None),
             owner: Some(owner),
             about: book.about.clone(),
