@@ -199,11 +199,9 @@ impl Job {
             self.tasks.get(*id).is_some_and(|task| task.items.contains(&item))
                 || assigned.continues.as_ref().is_some_and(|kept| kept.item == Some(item))
         };
-        if !waiting.clone().any(needs) {
-            // Word that a task is not wanted any more may be on its way, and ends what it needed.
-            if waiting.any(|(_, assigned)| assigned.cancelled) {
-                return Ok(());
-            }
+        // What a task needed that was cancelled a moment ago is given all the same: others at the worker may wait for it by
+        // now, and what nobody wants the worker ends.
+        if !waiting.clone().any(needs) && !waiting.any(|(_, assigned)| assigned.cancelled) {
             return Err("it asks for an item that none of its tasks needs".to_owned());
         }
         let way = Way::Give { item, sent: 0, window: TRANSFER_WINDOW.into(), asked: None };

@@ -1,7 +1,7 @@
 //! What a worker holds for the sessions it serves.
 
-use super::RunId;
 use super::transfers::Save;
+use super::{RunId, SESSION_BACKLOG_MAX};
 use crate::cookie::{Checkpoint, Progress};
 use crate::item::Item;
 use crate::protocol::{Attempt, Batch, CHUNK_MAX, FLIGHT_MAX, Frame, JobId, Status, Stream, TaskId, WINDOW};
@@ -9,7 +9,7 @@ use crate::resources::Resources;
 use crate::work::Work;
 use rserpool::Time;
 use rserpool::element::SessionId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How far a task has come here.
 #[derive(Debug)]
@@ -393,5 +393,15 @@ impl Books {
     pub(super) fn backlog(&self) -> u64 {
         let held = self.sessions.values().flat_map(|session| session.held.values());
         held.chain(self.orphans.values()).map(Held::backlog_octets).sum()
+    }
+
+    /// The sessions whose clients leave so much output waiting, of all there is, that others should not suffer for it.
+    pub(super) fn full_sessions(&self, backlog: u64) -> BTreeSet<SessionId> {
+        if backlog < SESSION_BACKLOG_MAX {
+            return BTreeSet::new();
+        }
+        let octets = |session: &Session| session.held.values().map(Held::backlog_octets).sum::<u64>();
+        let full = self.sessions.iter().filter(|(_, session)| octets(session) >= SESSION_BACKLOG_MAX);
+        full.map(|(id, _)| *id).collect()
     }
 }

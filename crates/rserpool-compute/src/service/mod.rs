@@ -44,6 +44,9 @@ use stock::{Stage, Stock};
 /// No task starts while this much output waits for the clients' windows.
 pub const BACKLOG_MAX: u64 = 64 * 1024 * 1024;
 
+/// No task of a session starts while so much of its own output waits.
+pub const SESSION_BACKLOG_MAX: u64 = BACKLOG_MAX / 4;
+
 /// Octets of work that may wait for slots, for all sessions together. Above, a session that holds something already is
 /// refused more; one that holds nothing may always have one task.
 pub const WAITING_MAX: u64 = 64 * 1024 * 1024;

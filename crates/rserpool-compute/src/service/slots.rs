@@ -16,9 +16,12 @@ impl TaskService {
     /// Fills free slots, each session in its turn.
     pub(super) fn start_waiting(&mut self, now: Time, replies: &mut Replies<Wish>) {
         let mut backlog = self.books.backlog();
+        let full = self.books.full_sessions(backlog);
         while self.books.owners.len() < self.slots() as usize && backlog < BACKLOG_MAX {
             let later = self.books.sessions.range((Bound::Excluded(self.turn), Bound::Unbounded));
-            let fits = |(&id, session): (&SessionId, &Session)| Some((id, self.startable(id, session)?));
+            let fits = |(&id, session): (&SessionId, &Session)| {
+                if full.contains(&id) { None } else { Some((id, self.startable(id, session)?)) }
+            };
             let Some((id, place)) = later.chain(&self.books.sessions).find_map(fits) else { break };
             self.turn = id;
             backlog += self.start(now, id, place, replies);

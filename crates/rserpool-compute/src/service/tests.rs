@@ -387,12 +387,34 @@ fn a_window_is_passed_on_to_the_world() {
 fn while_too_much_output_waits_no_task_starts() {
     let mut w = Worker::welcoming(1);
     w.hears(S1, &[task(attempt(1, 1), &spin()), task(attempt(2, 1), &spin())]);
-    let more = (BACKLOG_MAX + u64::from(WINDOW)) as usize;
+    let more = (SESSION_BACKLOG_MAX + u64::from(WINDOW)) as usize;
     w.is_told(Fact::Output { run: RunId(1), stream: Stream::OUTPUT, octets: vec![0; more] });
     w.is_told(Fact::Ended { run: RunId(1), status: Status::Exited(0) });
     assert_eq!((w.service.running(), w.service.waiting()), (0, 1));
     w.hears(S1, &[Frame::Window { attempt: attempt(1, 1), octets: 1 }]);
     assert_eq!((w.service.running(), w.service.waiting()), (1, 0));
+}
+
+#[test]
+fn a_client_that_takes_no_output_holds_up_nobody_else() {
+    let mut w = Worker::welcoming(1);
+    w.greets(S2, 1);
+    w.hears(S1, &[task(attempt(1, 1), &spin()), task(attempt(2, 1), &spin())]);
+    let more = (SESSION_BACKLOG_MAX + u64::from(WINDOW)) as usize;
+    w.is_told(Fact::Output { run: RunId(1), stream: Stream::OUTPUT, octets: vec![0; more] });
+    w.is_told(Fact::Ended { run: RunId(1), status: Status::Exited(0) });
+    assert_eq!((w.service.running(), w.service.waiting()), (0, 1));
+    w.hears(S2, &[task(attempt(1, 1), &spin())]);
+    assert_eq!((w.service.running(), w.service.waiting()), (1, 1), "that of the other session");
+    // But all together have their bound, too.
+    let rest = (BACKLOG_MAX - SESSION_BACKLOG_MAX + u64::from(WINDOW)) as usize;
+    w.is_told(Fact::Output { run: RunId(2), stream: Stream::OUTPUT, octets: vec![0; rest] });
+    w.is_told(Fact::Ended { run: RunId(2), status: Status::Exited(0) });
+    let third = SessionId(3);
+    w.said.clear();
+    w.greets(third, 1);
+    w.hears(third, &[task(attempt(1, 1), &spin())]);
+    assert_eq!((w.service.running(), w.service.waiting()), (0, 2));
 }
 
 #[test]
@@ -1320,7 +1342,9 @@ fn no_more_output_is_on_its_way_than_a_link_takes_and_all_of_it_arrives() {
     let mut client = Taking::default();
     for task_id in 1..=60 {
         w.hears(S1, &[task(attempt(task_id, 1), &spin())]);
-        w.is_told(Fact::Output { run: RunId(task_id), stream: Stream::OUTPUT, octets: vec![0; EACH] });
+    }
+    for run in (1..=60).map(RunId) {
+        w.is_told(Fact::Output { run, stream: Stream::OUTPUT, octets: vec![0; EACH] });
     }
     let (mut all, mut heard) = (0, 0);
     for turn in 0.. {
