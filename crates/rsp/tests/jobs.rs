@@ -395,6 +395,21 @@ fn a_job_does_not_go_on_with_other_shared_files_than_it_was_begun_with_unless_it
     write("shared", "2");
     let said = place.says(&["retry", "j"]);
     assert_eq!((said.code(), said.sorted()), (0, vec!["21".to_owned()]), "{}", said.stderr);
+    // That is what it goes on with from then on.
+    place.ended_behind("j", 3);
+    let said = place.says(&["resume", "j"]);
+    assert_eq!((said.code(), said.sorted().pop().as_deref()), (0, Some("21")), "{}", said.stderr);
+}
+
+#[test]
+fn a_folder_that_is_no_job_is_nobodys_to_take() {
+    let place = Place::new();
+    let theirs = place.path("state/jobs/j/outputs/theirs");
+    std::fs::create_dir_all(theirs.parent().expect("below")).expect("writable");
+    std::fs::write(&theirs, "precious").expect("writable");
+    let said = place.says(&["run", "--name", "j", "--", "true", ":::", "1"]);
+    assert_eq!(said.code(), 2, "{}", said.stderr);
+    assert_eq!(std::fs::read_to_string(theirs).expect("still there"), "precious");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// What is in a folder.
@@ -153,11 +154,25 @@ pub fn stored() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1)
 }
 
+/// How often a tree is looked at again in which somebody changes something at the same time.
+const LOOKS: usize = 3;
+
 /// Whether a tree that was unpacked for reading is what this list says, if need be again: what somebody added to it is
 /// removed, what was removed or replaced comes from its [`spares`]. Only what was written to has no other copy.
 pub fn is_whole(top: &Path, list: &List, spares: &Path) -> io::Result<bool> {
+    // Tasks that use it may be adding and removing meanwhile: then once more.
+    for _ in 0..LOOKS {
+        match set_right(top, list, spares) {
+            Err(cause) if matches!(cause.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {}
+            seen => return seen,
+        }
+    }
+    set_right(top, list, spares)
+}
+
+fn set_right(top: &Path, list: &List, spares: &Path) -> io::Result<bool> {
     let mut missing: BTreeSet<usize> = (0..list.entries().len()).collect();
-    look_after(top, &[], list.entries(), &mut missing)?;
+    look_after(top, &[], list.entries(), spares, &mut missing)?;
     // Folders come before what is in them.
     for place in missing {
         let entry = &list.entries()[place];
@@ -197,6 +212,7 @@ fn look_after(
     folder: &Path,
     below: &[u8],
     entries: &[Entry],
+    spares: &Path,
     missing: &mut BTreeSet<usize>,
 ) -> io::Result<()> {
     for one in std::fs::read_dir(folder)? {
@@ -215,7 +231,7 @@ fn look_after(
             missing.remove(&place);
             if metadata.is_dir() {
                 name.push(b'/');
-                look_after(&path, &name, entries, missing)?;
+                look_after(&path, &name, entries, spares, missing)?;
             }
             continue;
         }
@@ -223,11 +239,15 @@ fn look_after(
         {
             continue; // of some use until there is a better one
         }
-        let removed = match metadata.is_dir() {
-            true => std::fs::remove_dir_all(&path),
-            false => std::fs::remove_file(&path),
-        };
-        removed.or_else(|cause| if cause.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(cause) })?;
+        // Out of the tree in one step: a folder that a task writes into is never empty for sure.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let aside = spares.join(format!("old-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        match std::fs::rename(&path, &aside) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+        let _ = std::fs::remove_file(&aside);
+        super::remove(&aside);
     }
     Ok(())
 }

@@ -370,7 +370,7 @@ fn remove(jobs: &[String], finished: bool) -> Result<Code, Failure> {
 }
 
 fn remove_all_of(folder: &Folder) -> Result<(), Failure> {
-    std::fs::remove_dir_all(&folder.path).map_err(|cause| {
+    folder.remove().map_err(|cause| {
         Failure::new(Code::CannotWrite, format!("cannot remove {}: {cause}", folder.path.display()))
     })
 }

@@ -15,7 +15,7 @@ use crate::exit::{Code, Failure};
 use crate::process;
 use rserpool_compute::journal::Reader;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirEntry, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,20 @@ use std::time::Duration;
 
 /// The longest name of a job, in octets.
 const NAME_MAX: usize = 64;
+
+/// All files of a job's folder.
+const FILES: [&str; 10] = [
+    "journal",
+    "outputs",
+    "each",
+    "shared",
+    "shared.new",
+    "made",
+    "owner",
+    "status.json",
+    "status.new",
+    "ended",
+];
 
 /// What a job is begun with and goes on with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -197,9 +211,24 @@ impl Folder {
     }
 
     /// True if its client ended before the job began: nothing was promised to anybody, so there is no job, and the
-    /// name is free.
+    /// name is free. A folder with anything else in it is not ours to take.
     pub fn is_leftover(&self) -> bool {
-        !self.has_begun() && self.owner().is_none()
+        let is_ours = |entry: io::Result<DirEntry>| {
+            entry.is_ok_and(|entry| {
+                FILES.iter().any(|name| entry.file_name() == *name)
+                    && entry.file_type().is_ok_and(|kind| kind.is_file())
+            })
+        };
+        let is_ours = || std::fs::read_dir(&self.path).is_ok_and(|entries| entries.into_iter().all(is_ours));
+        !self.has_begun() && self.owner().is_none() && is_ours()
+    }
+
+    /// Removes it with all that is in it. Whoever does has its lock, or has made it: it is out of the way of the next of its
+    /// name in one step, since a lock is worth nothing once its file is gone.
+    pub fn remove(&self) -> io::Result<()> {
+        let gone = self.path.with_file_name(format!(".gone-{}-{}", std::process::id(), self.name));
+        std::fs::rename(&self.path, &gone)?;
+        std::fs::remove_dir_all(gone)
     }
 
     /// True if the header of the journal is all there, or something that is none.
@@ -286,6 +315,16 @@ impl Folder {
         })
     }
 
+    /// From now on the job goes on with these files.
+    pub fn renew_shared(&self, present: &[Vec<OsString>]) -> Result<(), Failure> {
+        // Whoever is killed in between leaves the former ones.
+        let new = self.path.join("shared.new");
+        let renewed = write_lists(&new, present).and_then(|()| std::fs::rename(&new, self.shared()));
+        renewed.map_err(|cause| {
+            Failure::new(Code::CannotWrite, format!("cannot write in {}: {cause}", self.path.display()))
+        })
+    }
+
     /// Refuses to go on with other files than those the job was begun with: nobody could tell which results are of which.
     pub fn check_shared(&self, present: &[Vec<OsString>]) -> Result<(), Failure> {
         let path = self.shared();
@@ -318,7 +357,7 @@ impl Folder {
         }
         let made = self.lay_out(fixed);
         if made.is_err() {
-            let _ = std::fs::remove_dir_all(&self.path);
+            let _ = self.remove();
         }
         made.map(|(journal, outputs)| (ownership, journal, outputs))
     }
@@ -336,14 +375,7 @@ impl Folder {
         // Safe before the journal has its first octet: a job that can be read knows its files.
         for (path, lists) in [(self.each(), &fixed.each), (self.shared(), &fixed.shared)] {
             if !lists.is_empty() {
-                let mut octets = Vec::new();
-                for list in lists {
-                    list.iter().for_each(|name| octets.extend([name.as_bytes(), &[0]].concat()));
-                    octets.push(0);
-                }
-                let mut file = File::create_new(path)?;
-                file.write_all(&octets)?;
-                file.sync_all()?;
+                write_lists(&path, lists)?;
             }
         }
         let outputs = OpenOptions::new().read(true).write(true).create_new(true).open(self.outputs())?;
@@ -432,6 +464,18 @@ impl Folder {
 fn parse_owner(text: &str) -> Owner {
     let (pid, host) = text.trim().split_once(' ').unwrap_or_default();
     Owner { pid: pid.parse().unwrap_or_default(), host: host.to_owned() }
+}
+
+/// Puts lists of names on the disk.
+fn write_lists(path: &Path, lists: &[Vec<OsString>]) -> io::Result<()> {
+    let mut octets = Vec::new();
+    for list in lists {
+        list.iter().for_each(|name| octets.extend([name.as_bytes(), &[0]].concat()));
+        octets.push(0);
+    }
+    let mut file = File::create(path)?;
+    file.write_all(&octets)?;
+    file.sync_all()
 }
 
 /// Lists of names: NUL behind each name, and one more behind each list.

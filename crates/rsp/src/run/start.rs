@@ -45,7 +45,7 @@ pub struct Start {
 }
 
 /// The folder of a new job. Of one that cannot begin nothing stays: it would be a job nobody can read, and `last`.
-pub struct Unbegun(Option<PathBuf>);
+pub struct Unbegun(Option<Folder>);
 
 impl Unbegun {
     /// It has begun: the folder stays.
@@ -57,7 +57,7 @@ impl Unbegun {
 impl Drop for Unbegun {
     fn drop(&mut self) {
         if let Some(folder) = &self.0 {
-            let _ = std::fs::remove_dir_all(folder);
+            let _ = folder.remove();
         }
     }
 }
@@ -91,7 +91,7 @@ impl Start {
             Failure::new(Code::CannotWrite, message)
         };
         let (owner, journal, file) = folder.begin(fixed).map_err(cannot)?;
-        start.unbegun = Unbegun(Some(folder.path.clone()));
+        start.unbegun = Unbegun(Some(folder.clone()));
         let _ = start.outputs.set(file);
         start.about = About {
             words: std::env::args_os().collect(),
@@ -273,6 +273,8 @@ fn go_on(run: &RunArgs, owner: Ownership, book: Book, retried: TaskSet, rest: Re
         // Who has tasks tried again may have mended what they failed by.
         if former.retried.is_empty() {
             book.folder.check_shared(&fixed.shared)?;
+        } else if !fixed.shared.is_empty() {
+            book.folder.renew_shared(&fixed.shared)?;
         }
         Start::again(owner, former, rest)
     })

@@ -510,6 +510,30 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_is_set_right_while_somebody_writes_to_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (_, shelf, mut store, _) = Store::open(folder.path()).expect("free");
+        let tree = a_tree(&mut store);
+        let top = shelf.take(&tree).expect("whole").to_path_buf();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let cache = top.join("bin/cache/deep");
+                    // It may be gone between any two of these.
+                    let _ = std::fs::create_dir_all(&cache);
+                    for number in 0..20 {
+                        let _ = std::fs::write(cache.join(number.to_string()), "x");
+                    }
+                }
+            });
+            let failed = (0..300).find_map(|_| shelf.take(&tree).err());
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
+    }
+
+    #[test]
     fn what_is_in_use_stays_until_it_is_not_or_comes_anew() {
         let folder = tempfile::tempdir().expect("a folder");
         let (_, shelf, mut store, _) = Store::open(folder.path()).expect("free");
